@@ -1,1 +1,84 @@
 //! A thread-per-core io_uring runtime: one pinned shard a core, hosted on glommio.
+//!
+//! ```text
+//!   one CPU, one thread: a shard
+//!   ┌────────────────────────────────────────────────────────────────┐
+//!   │  tasks        streams, handlers; polled by the shard itself    │
+//!   │  timer wheel  deadlines, one look a turn                       │
+//!   │  driver       slots, buffers, operations in flight             │
+//!   │ ───────────── the seam: World ──────────────────────────────── │
+//!   │  ring         one io_uring_enter a turn                        │
+//!   │  glommio      the thread, its reactor, disk files              │
+//!   └────────────────────────────────────────────────────────────────┘
+//!          ▲ inbox: wakes, jobs, drain               ▲ SO_REUSEPORT
+//!      other shards, other threads                 the network
+//! ```
+//!
+//! Shards share nothing on the path of a request. A shard's loop is [`Shard::turn`]; what lies
+//! below it is behind [`world::World`], so that all of it runs on a simulated ring as well.
+//!
+//! ```no_run
+//! use corelane_runtime::{Config, SendBuffer, Stream, Topology, launch};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::default().checked(&Topology::detect())?;
+//! let handle = launch(&config, |shard| async move {
+//!     let mut stream = Stream::connect("127.0.0.1:7".parse()?).await?;
+//!     stream.send(SendBuffer::Owned(b"hello".to_vec()));
+//!     let reply = stream.recv().await?;
+//!     println!("shard {} got {} bytes", shard.id().0, reply.len());
+//!     Ok(())
+//! })?;
+//! handle.stopper().stop();
+//! handle.join()?;
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+mod clock;
+mod config;
+#[allow(
+    unsafe_code,
+    reason = "the one place that talks to the kernel and owns its memory"
+)]
+mod driver;
+mod error;
+mod launch;
+mod listener;
+mod mesh;
+mod net;
+mod placement;
+mod remote;
+mod shard;
+mod shutdown;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+mod stats;
+mod task;
+mod timer;
+mod topology;
+pub mod world;
+
+pub use clock::Moment;
+pub use config::{CheckedConfig, Config, ShardConfig};
+pub use driver::buffers::{BufferId, BufferPool, Received};
+pub use driver::operation::{
+    AddressPointer, BytesPointer, Half, Kind as OperationKind, Operation, Token,
+};
+pub use driver::probe::Features;
+pub use driver::send::SendBuffer;
+pub use error::{ConfigError, RuntimeError};
+pub use launch::{Handle, StartError, Stopper, launch};
+pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
+pub use mesh::{MeshError, MeshFull};
+pub use net::Stream;
+pub use placement::Cores;
+pub use shard::{Drained, GatePass, Shard, ShardId, panic_text};
+pub use shutdown::SignalWatch;
+pub use stats::{Counter, Stats};
+pub use timer::{TICK, Timer, sleep};
+pub use topology::Topology;
+
+/// glommio, for handlers that use its files or timers directly on their shard's executor.
+pub use glommio;

@@ -1,0 +1,180 @@
+//! The runtime's settings, their defaults with the reasons, and the check that makes them usable.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::placement::Cores;
+use crate::topology::Topology;
+
+/// How many shards run where, and how each is sized.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Which CPUs get a shard. Default: every CPU that the process may use.
+    pub cores: Cores,
+    /// The size of each shard.
+    pub shard: ShardConfig,
+}
+
+/// The bounds of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Entries of the submission queue; a power of two from 8 to 32,768. Default 1024: a turn that
+    /// queues more is submitted in two calls. The completion queue has eight times as many.
+    pub ring_entries: u32,
+    /// Provided receive buffers; a power of two from 8 to 32,768. Default 1024: as many
+    /// connections can receive in one turn before a receive has to be armed again. Untouched
+    /// buffers use no memory.
+    pub buffer_count: u16,
+    /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 16 KiB: a whole head of
+    /// the largest allowed size arrives in one piece, and an upload takes few completions.
+    pub buffer_bytes: u32,
+    /// Unread bytes of one connection above which it is no longer received from. Default 64 KiB:
+    /// four receive buffers, more than any honest client pipelines.
+    pub unread_bytes_max: usize,
+    /// Send buffers that a shard keeps for reuse. Default 1024.
+    pub spare_buffer_count_max: usize,
+    /// A send buffer larger than this is freed after use. Default 64 KiB.
+    pub spare_buffer_bytes_max: usize,
+    /// How long an idle shard looks at its completion queue before it blocks. Default zero: an
+    /// idle shard costs nothing. A few tens of microseconds save the wake-up, at the price of a
+    /// core that is busy while requests come in at least that often.
+    pub spin: Duration,
+    /// How long an idle shard blocks in its own ring before it parks through glommio, which is
+    /// when tasks that use glommio directly are next looked at. Default 1 ms.
+    pub block_max: Duration,
+    /// How often a busy shard lets glommio's reactor run, at least. Default 1 ms.
+    pub reactor_period: Duration,
+    /// Jobs from other shards that may wait. Default 1024; a caller finds the mesh full beyond.
+    pub mesh_job_count_max: usize,
+    /// Memory that glommio registers for disk files, per shard, in bytes. Default 256 KiB.
+    pub disk_memory_bytes: usize,
+}
+
+impl Default for ShardConfig {
+    fn default() -> ShardConfig {
+        ShardConfig {
+            ring_entries: 1024,
+            buffer_count: 1024,
+            buffer_bytes: 16 * 1024,
+            unread_bytes_max: 64 * 1024,
+            spare_buffer_count_max: 1024,
+            spare_buffer_bytes_max: 64 * 1024,
+            spin: Duration::ZERO,
+            block_max: Duration::from_millis(1),
+            reactor_period: Duration::from_millis(1),
+            mesh_job_count_max: 1024,
+            disk_memory_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// A configuration that this process can obey: each shard has its CPU.
+#[derive(Clone, Debug)]
+pub struct CheckedConfig {
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) shard: ShardConfig,
+}
+
+impl Config {
+    /// Checks every setting against its bounds and against the machine.
+    ///
+    /// # Errors
+    /// The first setting that can not be obeyed.
+    pub fn checked(self, topology: &Topology) -> Result<CheckedConfig, ConfigError> {
+        self.shard.check()?;
+        let cpus = self.cores.resolve(topology)?;
+        if cpus.is_empty() {
+            return Err(ConfigError::new(
+                "cores",
+                "this process may use no CPU at all",
+            ));
+        }
+        Ok(CheckedConfig {
+            cpus,
+            shard: self.shard,
+        })
+    }
+}
+
+impl CheckedConfig {
+    /// The CPU of each shard, in the order of the shards' numbers.
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+}
+
+impl ShardConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        check_power_of_two("ring_entries", self.ring_entries)?;
+        check_power_of_two("buffer_count", u32::from(self.buffer_count))?;
+        if !(1024..=1 << 20).contains(&self.buffer_bytes) {
+            let problem = format!("{} is not within 1024 to 1048576 bytes", self.buffer_bytes);
+            return Err(ConfigError::new("buffer_bytes", problem));
+        }
+        if self.mesh_job_count_max == 0 {
+            return Err(ConfigError::new(
+                "mesh_job_count_max",
+                "0 leaves no room for any call",
+            ));
+        }
+        if self.reactor_period.is_zero() || self.block_max.is_zero() {
+            let key = if self.block_max.is_zero() {
+                "block_max"
+            } else {
+                "reactor_period"
+            };
+            return Err(ConfigError::new(
+                key,
+                "0 is not a period; write at least 1 microsecond",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_power_of_two(key: &'static str, value: u32) -> Result<(), ConfigError> {
+    if value.is_power_of_two() && (8..=32_768).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        key,
+        format!("{value} is not a power of two from 8 to 32768"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn check(change: impl FnOnce(&mut ShardConfig), expected: &str) {
+        let mut config = Config::default();
+        change(&mut config.shard);
+        let topology = Topology::read([0], Path::new("/nonexistent"));
+        let error = config
+            .checked(&topology)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn each_bound_is_named() {
+        check(|shard| shard.ring_entries = 1000, "ring_entries: 1000");
+        check(|shard| shard.buffer_count = 4, "buffer_count: 4");
+        check(|shard| shard.buffer_bytes = 0, "buffer_bytes: 0");
+        check(
+            |shard| shard.mesh_job_count_max = 0,
+            "mesh_job_count_max: 0",
+        );
+        check(|shard| shard.block_max = Duration::ZERO, "block_max: 0");
+    }
+
+    #[test]
+    fn the_defaults_are_within_their_bounds() {
+        let topology = Topology::read([0, 1], Path::new("/nonexistent"));
+        let checked = Config::default().checked(&topology).expect("defaults");
+        assert_eq!(checked.cpus(), [0, 1]);
+    }
+}

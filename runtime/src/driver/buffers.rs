@@ -1,0 +1,380 @@
+//! The pool of buffers that a shard lends to its ring, so that an idle connection owns none.
+//!
+//! ```text
+//!            provide                     receive completes
+//!   returned ───────► lent to the world ──────────────────► held by a `Received`
+//!      ▲                                                          │
+//!      └──────────────────────────────────────────────────────────┘ drop
+//! ```
+//!
+//! The pool owns the memory and knows who holds each buffer; it never touches the ring. The edges
+//! are asserted: a buffer that is given back twice would be two connections' buffer at once.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// Names a buffer of a shard's pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub u16);
+
+impl BufferId {
+    /// No buffer; ends a [`BufferList`].
+    const NONE: BufferId = BufferId(u16::MAX);
+}
+
+/// Who may touch a buffer's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// Nobody, until it is provided again.
+    Returned,
+    /// The kernel, or the simulation.
+    World,
+    /// A received message, queued in a slot or held by a task.
+    Shard,
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    holder: Holder,
+    /// The next buffer of the list that this one is in.
+    next: BufferId,
+    /// Received bytes, `0 <= filled <= buffer_bytes`.
+    filled: u32,
+}
+
+/// A fixed set of equal buffers in one allocation.
+pub struct BufferPool {
+    start: NonNull<u8>,
+    layout: Layout,
+    buffer_bytes: u32,
+    records: Box<[Cell<Record>]>,
+    returned: RefCell<Vec<BufferId>>,
+    lent_count: Cell<usize>,
+}
+
+impl BufferPool {
+    /// Between two buffers lies one cache line, so that the first lines of many buffers do not all
+    /// fall into the same set of the first-level cache: the ring hands buffers out in rotation,
+    /// and a small request touches only the first line or two of each.
+    const GAP_BYTES: usize = 64;
+
+    /// A pool of `count` buffers of `buffer_bytes` each; memory is only touched as it is used.
+    pub(crate) fn new(count: u16, buffer_bytes: u32) -> BufferPool {
+        assert!(
+            count > 0 && count < BufferId::NONE.0,
+            "a pool has 1 to 65534 buffers"
+        );
+        let size = usize::from(count) * Self::stride(buffer_bytes);
+        let layout = Layout::from_size_align(size, 4096).expect("count and size are bounded");
+        // SAFETY: the layout's size is not zero: there is at least one buffer and a gap.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
+        let record = Record {
+            holder: Holder::Returned,
+            next: BufferId::NONE,
+            filled: 0,
+        };
+        BufferPool {
+            start,
+            layout,
+            buffer_bytes,
+            records: vec![Cell::new(record); usize::from(count)].into_boxed_slice(),
+            returned: RefCell::new((0..count).map(BufferId).collect()),
+            lent_count: Cell::new(0),
+        }
+    }
+
+    const fn stride(buffer_bytes: u32) -> usize {
+        buffer_bytes as usize + Self::GAP_BYTES
+    }
+
+    /// How many buffers there are.
+    pub fn count(&self) -> u16 {
+        self.records.len() as u16
+    }
+
+    /// The size of one buffer, in bytes.
+    pub fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
+    /// How many buffers the world has.
+    pub fn lent_count(&self) -> usize {
+        self.lent_count.get()
+    }
+
+    /// Where a buffer starts. Whoever holds the buffer may touch `buffer_bytes` from there.
+    pub(crate) fn address(&self, buffer: BufferId) -> NonNull<u8> {
+        assert!(buffer.0 < self.count(), "the pool has no {buffer:?}");
+        // SAFETY: the allocation holds `count` strides, and the index is below `count`.
+        unsafe {
+            self.start
+                .add(usize::from(buffer.0) * Self::stride(self.buffer_bytes))
+        }
+    }
+
+    /// Moves the returned buffers into `lent`, which is emptied first: they are the world's now.
+    pub(crate) fn lend(&self, lent: &mut Vec<BufferId>) {
+        lent.clear();
+        std::mem::swap(lent, &mut self.returned.borrow_mut());
+        for buffer in lent.iter() {
+            self.change_holder(*buffer, Holder::Returned, Holder::World, 0);
+        }
+        self.lent_count.set(self.lent_count.get() + lent.len());
+    }
+
+    /// The world filled `size` bytes of a buffer and let go of it.
+    pub(crate) fn take(&self, buffer: BufferId, size: u32) {
+        assert!(size <= self.buffer_bytes, "the world wrote past a buffer");
+        self.change_holder(buffer, Holder::World, Holder::Shard, size);
+        self.lent_count.set(self.lent_count.get() - 1);
+    }
+
+    pub(crate) fn give_back(&self, buffer: BufferId) {
+        self.change_holder(buffer, Holder::Shard, Holder::Returned, 0);
+        self.returned.borrow_mut().push(buffer);
+    }
+
+    fn change_holder(&self, buffer: BufferId, from: Holder, to: Holder, filled: u32) {
+        let record = self.records[usize::from(buffer.0)].get();
+        assert_eq!(record.holder, from, "{buffer:?} changes hands twice");
+        let next = BufferId::NONE;
+        self.records[usize::from(buffer.0)].set(Record {
+            holder: to,
+            next,
+            filled,
+        });
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    /// Copies bytes into a buffer that the simulated world holds; says how many fitted.
+    pub(crate) fn fill(&self, buffer: BufferId, bytes: &[u8]) -> u32 {
+        let holder = self.records[usize::from(buffer.0)].get().holder;
+        assert_eq!(holder, Holder::World, "only the world fills buffers");
+        let size = bytes.len().min(self.buffer_bytes as usize);
+        // SAFETY: `address` gives `buffer_bytes` valid bytes, `size` is no larger, and while the
+        // world holds the buffer no reference to its bytes exists.
+        unsafe {
+            self.address(buffer)
+                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), size)
+        };
+        size as u32
+    }
+
+    /// The bytes received into a buffer that the shard holds.
+    fn filled(&self, buffer: BufferId) -> NonNull<[u8]> {
+        let record = self.records[usize::from(buffer.0)].get();
+        debug_assert_eq!(record.holder, Holder::Shard);
+        NonNull::slice_from_raw_parts(self.address(buffer), record.filled as usize)
+    }
+}
+
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout. The ring that knew the memory is gone: it
+        // holds an `Rc` of the pool, and lets go of it after it has closed its descriptor with
+        // nothing in flight.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool")
+            .field("count", &self.count())
+            .field("buffer_bytes", &self.buffer_bytes)
+            .field("lent", &self.lent_count.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Buffers in the order in which they were received, linked through the pool's records: a slot's
+/// queue of unread messages costs no allocation.
+#[derive(Debug)]
+pub(crate) struct BufferList {
+    first: BufferId,
+    last: BufferId,
+    count: u16,
+}
+
+impl BufferList {
+    pub(crate) const EMPTY: BufferList = BufferList {
+        first: BufferId::NONE,
+        last: BufferId::NONE,
+        count: 0,
+    };
+
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
+    pub(crate) fn push(&mut self, pool: &BufferPool, buffer: BufferId) {
+        match self.count {
+            0 => self.first = buffer,
+            _ => {
+                let last = &pool.records[usize::from(self.last.0)];
+                last.set(Record {
+                    next: buffer,
+                    ..last.get()
+                });
+            }
+        }
+        self.last = buffer;
+        self.count += 1;
+    }
+
+    pub(crate) fn pop(&mut self, pool: &BufferPool) -> Option<BufferId> {
+        if self.count == 0 {
+            return None;
+        }
+        let first = self.first;
+        self.first = pool.records[usize::from(first.0)].get().next;
+        self.count -= 1;
+        Some(first)
+    }
+
+    /// Appends the bytes of all queued buffers to `bytes` and gives the buffers back.
+    pub(crate) fn copy_out(&mut self, pool: &Rc<BufferPool>, bytes: &mut Vec<u8>) {
+        while let Some(buffer) = self.pop(pool) {
+            bytes.extend_from_slice(&Received::new(Rc::clone(pool), buffer));
+        }
+    }
+
+    /// Gives all queued buffers back unread.
+    pub(crate) fn clear(&mut self, pool: &BufferPool) {
+        while let Some(buffer) = self.pop(pool) {
+            pool.give_back(buffer);
+        }
+    }
+}
+
+/// Received bytes; they can be changed in place. Dropping it gives the buffer back to the pool.
+///
+/// Hold it within one turn only: what must outlive an `.await` is copied out, or the shard runs
+/// out of buffers while a handler is slow.
+pub struct Received(Source);
+
+enum Source {
+    Pool {
+        pool: Rc<BufferPool>,
+        buffer: BufferId,
+    },
+    Copied(Vec<u8>),
+}
+
+impl Received {
+    pub(crate) fn new(pool: Rc<BufferPool>, buffer: BufferId) -> Received {
+        Received(Source::Pool { pool, buffer })
+    }
+
+    /// Bytes that had to be copied out of their buffer because nobody was reading.
+    pub(crate) fn copied(bytes: Vec<u8>) -> Received {
+        Received(Source::Copied(bytes))
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            // SAFETY: the shard holds the buffer, and this value is the only one that names it:
+            // `take` gives each buffer out once. Shared with `self`, so nobody writes.
+            Source::Pool { pool, buffer } => unsafe { pool.filled(*buffer).as_ref() },
+            Source::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Received {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            // SAFETY: as in `deref`, and `self` is borrowed mutably, so this is the only access.
+            Source::Pool { pool, buffer } => unsafe { pool.filled(*buffer).as_mut() },
+            Source::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Source::Pool { pool, buffer } = &self.0 {
+            pool.give_back(*buffer);
+        }
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Received").field(&self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lent(pool: &BufferPool) -> Vec<BufferId> {
+        let mut lent = Vec::new();
+        pool.lend(&mut lent);
+        lent
+    }
+
+    fn receive(pool: &BufferPool, buffer: BufferId, bytes: &[u8]) {
+        let size = pool.fill(buffer, bytes);
+        pool.take(buffer, size);
+    }
+
+    #[test]
+    fn a_buffer_goes_round() {
+        let pool = Rc::new(BufferPool::new(2, 16));
+        let buffers = lent(&pool);
+        assert_eq!(pool.lent_count(), 2);
+        receive(&pool, buffers[1], b"hello");
+        let mut received = Received::new(Rc::clone(&pool), buffers[1]);
+        received[0] = b'H';
+        assert_eq!(&received[..], b"Hello");
+        assert_eq!(pool.lent_count(), 1);
+        assert!(lent(&pool).is_empty());
+        drop(received);
+        assert_eq!(lent(&pool), [buffers[1]]);
+    }
+
+    #[test]
+    fn a_list_keeps_the_order_and_gives_back() {
+        let pool = Rc::new(BufferPool::new(3, 4));
+        let mut list = BufferList::EMPTY;
+        for buffer in lent(&pool).into_iter().rev() {
+            receive(&pool, buffer, &[b'0' + buffer.0 as u8]);
+            list.push(&pool, buffer);
+        }
+        let mut bytes = Vec::new();
+        list.copy_out(&pool, &mut bytes);
+        assert_eq!(bytes, b"210");
+        assert_eq!(list.count(), 0);
+        assert_eq!(lent(&pool).len(), 3);
+    }
+
+    #[test]
+    fn more_than_fits_is_cut() {
+        let pool = Rc::new(BufferPool::new(1, 4));
+        let buffer = lent(&pool)[0];
+        assert_eq!(pool.fill(buffer, b"hello"), 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "changes hands twice")]
+    fn giving_back_twice_is_a_bug() {
+        let pool = BufferPool::new(1, 4);
+        let buffer = lent(&pool)[0];
+        receive(&pool, buffer, b"x");
+        pool.give_back(buffer);
+        pool.give_back(buffer);
+    }
+}

@@ -1,0 +1,355 @@
+//! The kernel's ring: set-up and probing, the one call a turn, and the clock.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::buffers::{BufferId, BufferPool};
+use super::enter::Entrance;
+use super::operation::{Half, Operation, Token};
+use super::probe::{self, Features};
+use crate::clock::Moment;
+use crate::config::ShardConfig;
+use crate::error::RuntimeError;
+use crate::world::{Completion, Descriptor, Wait, World};
+
+/// The one buffer group of a ring.
+const BUFFER_GROUP: u16 = 0;
+
+/// `user_data` of what the ring itself keeps in flight; no [`Token`] has a kind of zero.
+const ALARM: u64 = 1;
+const TIMEOUT: u64 = 2;
+
+/// A shard's io_uring instance. Fields are in the order in which they must be dropped: the ring
+/// first, which ends every access of the kernel, then the memory that it knew.
+pub(crate) struct Uring {
+    ring: IoUring,
+    entrance: Entrance,
+    buffers: BufferRing,
+    /// Held so that the pool outlives the ring.
+    _pool: Rc<BufferPool>,
+    features: Features,
+    alarm: RawFd,
+    origin: Instant,
+    spin: std::time::Duration,
+    /// The deadline of the timeout that is in flight.
+    timeout: Option<Moment>,
+}
+
+impl Uring {
+    /// Sets a ring up on the calling thread, which is the only one that may use it.
+    pub(crate) fn new(
+        config: &ShardConfig,
+        pool: &Rc<BufferPool>,
+        alarm: RawFd,
+        origin: Instant,
+    ) -> Result<Uring, RuntimeError> {
+        let (ring, mut features) = probe::set_up(config.ring_entries)?;
+        let entrance = Entrance::new(ring.as_raw_fd());
+        features.has_registered_fd = entrance.is_registered();
+        let buffers = BufferRing::new(pool.count());
+        buffers.register(&ring).map_err(RuntimeError::Ring)?;
+        let mut uring = Uring {
+            ring,
+            entrance,
+            buffers,
+            _pool: Rc::clone(pool),
+            features,
+            alarm,
+            origin,
+            spin: config.spin,
+            timeout: None,
+        };
+        uring.watch_alarm();
+        Ok(uring)
+    }
+
+    /// What this kernel offers and the ring uses.
+    pub(crate) fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Multishot poll on the eventfd by which other threads wake the shard (Linux 5.13). The
+    /// counter is never read: each write is an event of its own.
+    fn watch_alarm(&mut self) {
+        let poll = opcode::PollAdd::new(types::Fd(self.alarm), libc::POLLIN as u32).multi(true);
+        self.push(poll.build().user_data(ALARM));
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        loop {
+            // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot
+            // keeps until the last completion, or refers to no memory that is not `'static`-like
+            // (the alarm's poll), or is submitted before its memory ends (the timeout).
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // The queue is full: what is in it is submitted, which empties it. A kernel that is
+            // out of memory takes fewer; the entries stay queued and are offered again.
+            let _ = self.enter_ring(0, None);
+        }
+    }
+
+    /// One `io_uring_enter`: submits what is queued, and waits for `want` completions.
+    fn enter_ring(&mut self, want: u32, timeout: Option<&types::Timespec>) -> io::Result<()> {
+        let queued = self.ring.submission().len() as u32;
+        match self.entrance.enter(queued, want, timeout) {
+            Ok(()) => Ok(()),
+            // A signal, the end of the wait; a completion queue to be emptied first; too little
+            // memory for the submission just now. What was not submitted stays queued.
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether completions are there, or would be after an `enter`: looks at memory only.
+    fn has_events(&mut self) -> bool {
+        let submission = self.ring.submission();
+        let is_pending = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        is_pending || !self.ring.completion().is_empty()
+    }
+
+    fn enter_and_wait(&mut self, deadline: Moment) -> io::Result<()> {
+        let now = self.now();
+        if deadline <= now {
+            return self.enter_ring(0, None);
+        }
+        if !self.spin.is_zero() && self.spin_until_event(now, deadline)? {
+            return self.enter_ring(0, None);
+        }
+        let wait = deadline - self.now();
+        self.enter_ring(1, Some(&types::Timespec::from(wait)))
+    }
+
+    /// Submits, then looks for completions without a system call, for as long as configured.
+    fn spin_until_event(&mut self, now: Moment, deadline: Moment) -> io::Result<bool> {
+        if !self.ring.submission().is_empty() {
+            self.enter_ring(0, None)?;
+        }
+        let end = deadline.min(now + self.spin);
+        while !self.has_events() {
+            if self.now() >= end {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+        Ok(true)
+    }
+
+    fn reap(&mut self, completions: &mut Vec<Completion>) {
+        let mut is_alarm_over = false;
+        for entry in self.ring.completion() {
+            let flags = entry.flags();
+            let more = io_uring::cqueue::more(flags);
+            match Token::from_user_data(entry.user_data()) {
+                Some(token) => completions.push(Completion {
+                    token,
+                    result: entry.result(),
+                    buffer: io_uring::cqueue::buffer_select(flags).map(BufferId),
+                    more,
+                }),
+                None if entry.user_data() == ALARM => is_alarm_over |= !more,
+                None => self.timeout = None,
+            }
+        }
+        if is_alarm_over {
+            self.watch_alarm();
+        }
+    }
+
+    /// Has `bell` signalled by every completion, while it is enabled.
+    pub(crate) fn register_bell(&mut self, bell: &OwnedFd) -> io::Result<()> {
+        self.ring.completion().disable_eventfd();
+        self.ring.submitter().register_eventfd(bell.as_raw_fd())
+    }
+
+    /// Prepares for a wait outside the ring: from now on completions ring the bell, one of them
+    /// at `deadline`. `false` where something has completed already.
+    pub(crate) fn enable_bell(&mut self, deadline: Option<Moment>) -> io::Result<bool> {
+        if let Some(deadline) = deadline
+            && self.timeout.is_none_or(|armed| deadline < armed)
+        {
+            let wait = types::Timespec::from(deadline - self.now());
+            self.push(opcode::Timeout::new(&wait).build().user_data(TIMEOUT));
+            self.timeout = Some(deadline);
+            // Within this scope: the kernel copies the time when it takes the entry.
+            self.enter_ring(0, None)?;
+        }
+        self.ring.completion().enable_eventfd();
+        // Pairs with the kernel's: it posts a completion and then looks at the flag.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        Ok(!self.has_events())
+    }
+
+    pub(crate) fn disable_bell(&mut self) {
+        self.ring.completion().disable_eventfd();
+    }
+}
+
+impl World for Uring {
+    fn submit(&mut self, operation: Operation, token: Token) {
+        self.push(entry_of(operation).user_data(token.user_data()));
+    }
+
+    fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
+        self.buffers.provide(pool, buffers);
+    }
+
+    fn shutdown(&mut self, socket: Descriptor, half: Half) {
+        let how = match half {
+            Half::Write => libc::SHUT_WR,
+            Half::Both => libc::SHUT_RDWR,
+        };
+        // ENOTCONN, where the peer was faster, is as good as success.
+        // SAFETY: a system call on a number; no memory is involved.
+        unsafe { libc::shutdown(socket.0, how) };
+    }
+
+    fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let entered = match wait {
+            Wait::Until(deadline) => self.enter_and_wait(deadline),
+            Wait::No if self.ring.submission().is_empty() && !self.has_events() => Ok(()),
+            Wait::No => self.enter_ring(0, None),
+        };
+        self.reap(completions);
+        entered
+    }
+
+    fn now(&mut self) -> Moment {
+        let nanos = self.origin.elapsed().as_nanos();
+        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn wall_seconds(&mut self) -> u64 {
+        // A clock before 1970 counts as 1970.
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
+    }
+}
+
+/// Whether the next call may well succeed.
+fn is_passing(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EBUSY, EINTR, ENOMEM, ETIME};
+    matches!(
+        error.raw_os_error(),
+        Some(EINTR | ETIME | EBUSY | EAGAIN | ENOMEM)
+    )
+}
+
+/// One switch from our operations to the kernel's.
+fn entry_of(operation: Operation) -> squeue::Entry {
+    match operation {
+        Operation::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener.0))
+            .flags(libc::SOCK_CLOEXEC)
+            .build(),
+        Operation::Connect { socket, address } => {
+            opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
+        }
+        Operation::Recv { socket } => {
+            opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
+        }
+        // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
+        Operation::Send { socket, bytes } => {
+            opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size())
+                .flags(libc::MSG_NOSIGNAL)
+                .build()
+        }
+        Operation::Close { socket } => opcode::Close::new(types::Fd(socket.0)).build(),
+        Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),
+    }
+}
+
+/// The ring of provided buffers (`io_uring_register_buf_ring(3)`, Linux 5.19): the pool's buffers
+/// by address, in memory that is shared with the kernel.
+struct BufferRing {
+    entries: std::ptr::NonNull<types::BufRingEntry>,
+    layout: std::alloc::Layout,
+    count: u16,
+    /// Entries ever added; the kernel sees it in `provide`.
+    tail: u16,
+}
+
+impl BufferRing {
+    fn new(count: u16) -> BufferRing {
+        let size = usize::from(count) * size_of::<types::BufRingEntry>();
+        // The kernel wants the ring on a page of its own.
+        let layout = std::alloc::Layout::from_size_align(size, 4096).expect("count is bounded");
+        // SAFETY: the layout's size is not zero: `count` is at least one.
+        let entries = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
+            std::alloc::handle_alloc_error(layout)
+        };
+        BufferRing {
+            entries,
+            layout,
+            count,
+            tail: 0,
+        }
+    }
+
+    fn register(&self, ring: &IoUring) -> io::Result<()> {
+        let address = self.entries.as_ptr() as u64;
+        // SAFETY: the memory holds `count` entries and lives until this value is dropped, which
+        // is after the ring: see the order of `Uring`'s fields.
+        unsafe {
+            ring.submitter()
+                .register_buf_ring_with_flags(address, self.count, BUFFER_GROUP, 0)
+        }
+    }
+
+    fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
+        for buffer in buffers {
+            let index = self.tail & (self.count - 1);
+            // SAFETY: `index < count`. The kernel reads entries from its head up to the published
+            // tail; this one is beyond, since at most `count` buffers exist and each is provided
+            // once at a time.
+            let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(index)) };
+            entry.set_addr(pool.address(*buffer).as_ptr() as u64);
+            entry.set_len(pool.buffer_bytes());
+            entry.set_bid(buffer.0);
+            self.tail = self.tail.wrapping_add(1);
+        }
+        // SAFETY: the tail lies in the first entry, which is valid; it is aligned to two bytes.
+        // Nobody else in this process touches it, and the kernel reads it with acquire.
+        let tail = unsafe {
+            AtomicU16::from_ptr(types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
+        };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+impl Drop for BufferRing {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout; the ring is closed already.
+        unsafe { std::alloc::dealloc(self.entries.as_ptr().cast(), self.layout) }
+    }
+}
+
+/// A new eventfd (`eventfd(2)`), counter zero. Blocking: glommio's read of it must wait.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: a system call without memory.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds one to an eventfd's counter.
+pub(crate) fn signal(eventfd: &impl AsFd) -> io::Result<()> {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: eight readable bytes, as eventfd(2) asks for.
+    let written = unsafe { libc::write(eventfd.as_fd().as_raw_fd(), one.as_ptr().cast(), 8) };
+    if written < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Sending: one send in flight per stream, the rest queued in order; partial sends are finished.
+//!
+//! A send belongs to the driver from the call on: the task that queued it need not wait, and the
+//! buffer comes back to the shard's spares when the kernel is done with it. So a connection that
+//! waits for its next request holds no send buffer.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::operation::{BytesPointer, Half, Kind, Operation, SlotKey};
+use super::stream::StreamSlot;
+use super::{Driver, State};
+use crate::world::Completion;
+
+/// Queued bytes below this are appended to the buffer before them: one send instead of two.
+const APPEND_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes on their way out. Neither kind moves its bytes when it is moved itself.
+#[derive(Debug)]
+pub enum SendBuffer {
+    /// A buffer of the shard's, reused afterwards. From [`Shard::send_buffer`](crate::Shard).
+    Owned(Vec<u8>),
+    /// Bytes that somebody else may hold as well: sent without a copy.
+    Shared(Bytes),
+}
+
+impl SendBuffer {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            SendBuffer::Owned(bytes) => bytes,
+            SendBuffer::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// The sending side of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    current: Option<SendBuffer>,
+    /// Bytes of `current` that are sent, `0 <= sent <= current.len()`.
+    sent: usize,
+    queued: VecDeque<SendBuffer>,
+    /// Bytes of `current` and `queued` that are not sent yet.
+    unsent_bytes: usize,
+    /// Bytes sent since the stream was opened; what a minimum rate is measured by.
+    sent_bytes: u64,
+    /// The errno after which nothing more is sent.
+    failure: Option<i32>,
+    pub(super) shutdown_when_sent: bool,
+}
+
+impl Sending {
+    pub(super) fn is_idle(&self) -> bool {
+        self.current.is_none()
+    }
+
+    pub(super) fn drop_queued(&mut self) {
+        self.queued.clear();
+        self.unsent_bytes = self.current_rest().len();
+    }
+
+    fn current_rest(&self) -> &[u8] {
+        match &self.current {
+            Some(buffer) => &buffer.bytes()[self.sent..],
+            None => &[],
+        }
+    }
+
+    /// Appends to the last queued buffer where that saves a send; gives the bytes back if not.
+    fn append(&mut self, buffer: SendBuffer) -> Option<SendBuffer> {
+        let Some(SendBuffer::Owned(last)) = self.queued.back_mut() else {
+            return Some(buffer);
+        };
+        let fits = last.len() + buffer.bytes().len() <= APPEND_BYTES_MAX;
+        if !fits {
+            return Some(buffer);
+        }
+        last.extend_from_slice(buffer.bytes());
+        None
+    }
+}
+
+impl Driver {
+    /// Queues bytes behind what is queued already. On a stream that failed they are dropped: the
+    /// failure is reported to whoever reads or waits.
+    pub(crate) fn send(&self, key: SlotKey, buffer: SendBuffer) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(stream) = state.stream(key) else {
+            return;
+        };
+        if buffer.bytes().is_empty() || stream.sending.failure.is_some() {
+            return;
+        }
+        let sending = &mut stream.sending;
+        sending.unsent_bytes += buffer.bytes().len();
+        if sending.current.is_none() {
+            sending.current = Some(buffer);
+            sending.sent = 0;
+            return submit_rest(state, key);
+        }
+        if let Some(buffer) = sending.append(buffer) {
+            sending.queued.push_back(buffer);
+        }
+    }
+
+    /// Ready when at most `unsent_bytes_max` bytes are still to be sent.
+    pub(crate) fn poll_sent(
+        &self,
+        key: SlotKey,
+        unsent_bytes_max: usize,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        let Some(StreamSlot {
+            sending, writer, ..
+        }) = state.stream(key)
+        else {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ENOTCONN)));
+        };
+        if let Some(errno) = sending.failure {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        if sending.unsent_bytes <= unsent_bytes_max {
+            writer.settle();
+            return Poll::Ready(Ok(()));
+        }
+        writer.wait(context);
+        Poll::Pending
+    }
+
+    /// Bytes that are queued or in flight, and bytes sent so far.
+    pub(crate) fn send_progress(&self, key: SlotKey) -> (usize, u64) {
+        let mut state = self.state();
+        let Some(stream) = state.stream(key) else {
+            return (0, 0);
+        };
+        (stream.sending.unsent_bytes, stream.sending.sent_bytes)
+    }
+
+    /// An empty buffer, with the capacity of an earlier use where there is a spare one.
+    pub(crate) fn send_buffer(&self) -> Vec<u8> {
+        self.state().spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps an emptied buffer for the next user.
+    pub(crate) fn recycle(&self, buffer: Vec<u8>) {
+        self.state().recycle(&self.bounds, buffer);
+    }
+
+    pub(super) fn on_send(&self, state: &mut State, key: SlotKey, completion: Completion) {
+        let Some(stream) = state.stream(key) else {
+            return self.stats.stale_completions.add(1);
+        };
+        stream.in_flight -= 1;
+        match completion.result {
+            1.. => {
+                self.stats.bytes_sent.add(completion.result as u64);
+                self.on_sent(state, key, completion.result as usize);
+            }
+            result if -result == libc::EINTR || -result == libc::EAGAIN => submit_rest(state, key),
+            // A send of at least one byte never sends none; if it did, trying again would spin.
+            0 => self.on_send_failed(state, key, libc::EPIPE),
+            result => self.on_send_failed(state, key, -result),
+        }
+        self.finish_if_closing(state, key);
+    }
+
+    fn on_sent(&self, state: &mut State, key: SlotKey, size: usize) {
+        let Some(stream) = state.stream(key) else {
+            return;
+        };
+        let sending = &mut stream.sending;
+        sending.sent += size;
+        sending.sent_bytes += size as u64;
+        sending.unsent_bytes -= size;
+        stream.writer.wake();
+        if !sending.current_rest().is_empty() {
+            self.stats.partial_sends.add(1);
+            return submit_rest(state, key);
+        }
+        let done = std::mem::replace(&mut sending.current, sending.queued.pop_front());
+        sending.sent = 0;
+        let is_last = sending.current.is_none();
+        if is_last && sending.shutdown_when_sent {
+            let socket = stream.descriptor;
+            state.shutdowns.push((socket, Half::Write));
+        }
+        if let Some(SendBuffer::Owned(buffer)) = done {
+            state.recycle(&self.bounds, buffer);
+        }
+        if !is_last {
+            submit_rest(state, key);
+        }
+    }
+
+    #[cold]
+    fn on_send_failed(&self, state: &mut State, key: SlotKey, errno: i32) {
+        let Some(stream) = state.stream(key) else {
+            return;
+        };
+        let sending = &mut stream.sending;
+        sending.failure = Some(errno);
+        sending.current = None;
+        sending.sent = 0;
+        sending.drop_queued();
+        stream.writer.wake();
+        stream.reader.wake();
+    }
+}
+
+impl State {
+    fn recycle(&mut self, bounds: &super::Bounds, mut buffer: Vec<u8>) {
+        let fits = 0 < buffer.capacity() && buffer.capacity() <= bounds.spare_buffer_bytes_max;
+        if fits && self.spare.len() < bounds.spare_buffer_count_max {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// Submits what is left of the current buffer.
+fn submit_rest(state: &mut State, key: SlotKey) {
+    let Some(stream) = state.stream(key) else {
+        return;
+    };
+    if stream.is_closing {
+        return;
+    }
+    let bytes = BytesPointer::new(stream.sending.current_rest());
+    let socket = stream.descriptor;
+    stream.in_flight += 1;
+    state.submit(Operation::Send { socket, bytes }, Kind::Send, key);
+}

@@ -1,0 +1,308 @@
+//! Starting the shards, each on its pinned thread, and the handle that stops them again.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::clock::Moment;
+use crate::config::{CheckedConfig, ShardConfig};
+use crate::driver::buffers::BufferPool;
+use crate::driver::host::Machine;
+use crate::driver::ring::Uring;
+use crate::driver::{park, probe};
+use crate::error::RuntimeError;
+use crate::remote::{Alarm, Remote};
+use crate::shard::{Shard, ShardId, panic_text};
+use crate::stats::Stats;
+
+/// What an application's start-up on a shard may fail with.
+pub type StartError = Box<dyn Error + Send + Sync>;
+
+/// How long a shard that ends waits for its last completions before it gives its memory up.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// glommio's own rings carry wake-ups and disk reads only.
+const EXECUTOR_RING_DEPTH: usize = 32;
+
+/// Starts one shard on each CPU of the configuration, and waits until all are ready.
+///
+/// `start` runs once on every shard, as its first task; the shard is ready when it returns. What
+/// it spawns goes on until the shard ends.
+///
+/// # Errors
+/// What the machine refuses, and the error of the first shard whose start fails: the others are
+/// stopped then.
+pub fn launch<S, F>(config: &CheckedConfig, start: S) -> Result<Handle, RuntimeError>
+where
+    S: Fn(Rc<Shard>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<(), StartError>> + 'static,
+{
+    probe::check_machine()?;
+    let shard_count = config.cpus.len();
+    let remotes: Arc<[Arc<Remote>]> = (0..shard_count)
+        .map(|index| {
+            let alarm = Alarm::new().map_err(RuntimeError::Ring)?;
+            let job_count_max = config.shard.mesh_job_count_max;
+            Ok(Arc::new(Remote::new(ShardId(index), job_count_max, alarm)))
+        })
+        .collect::<Result<_, RuntimeError>>()?;
+    let stats: Vec<Arc<Stats>> = remotes.iter().map(|_| Arc::default()).collect();
+    let origin = Instant::now();
+    let mut handle = Handle {
+        remotes,
+        stats,
+        threads: Vec::new(),
+        origin,
+    };
+    let (ready, readiness) = mpsc::channel();
+    for (index, cpu) in config.cpus.iter().enumerate() {
+        let seat = Seat {
+            cpu: *cpu,
+            config: config.shard.clone(),
+            remote: Arc::clone(&handle.remotes[index]),
+            peers: Arc::clone(&handle.remotes),
+            stats: Arc::clone(&handle.stats[index]),
+            origin,
+            ready: ready.clone(),
+        };
+        let start = start.clone();
+        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        match thread.spawn(move || seat.run(start)) {
+            Ok(thread) => handle.threads.push(thread),
+            Err(error) => return Err(handle.abandon(RuntimeError::Thread(error))),
+        }
+    }
+    drop(ready);
+    handle.wait_until_ready(&readiness)?;
+    Ok(handle)
+}
+
+type Ready = Result<(), RuntimeError>;
+
+/// Everything that a shard's thread starts from.
+struct Seat {
+    cpu: usize,
+    config: ShardConfig,
+    remote: Arc<Remote>,
+    peers: Arc<[Arc<Remote>]>,
+    stats: Arc<Stats>,
+    origin: Instant,
+    ready: mpsc::Sender<Ready>,
+}
+
+impl Seat {
+    /// The whole life of a shard's thread.
+    fn run<S, F>(self, start: S) -> Result<(), RuntimeError>
+    where
+        S: FnOnce(Rc<Shard>) -> F + 'static,
+        F: Future<Output = Result<(), StartError>> + 'static,
+    {
+        let peers = Arc::clone(&self.peers);
+        let id = self.remote.id;
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_executor(start)));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let text = panic_text(&*panic).to_owned();
+            Err(RuntimeError::ShardPanicked { shard: id.0, text })
+        });
+        if outcome.is_err() {
+            // One shard less would silently strand its share of the connections.
+            peers.iter().for_each(|peer| peer.stop());
+        }
+        outcome
+    }
+
+    fn run_executor<S, F>(self, start: S) -> Result<(), RuntimeError>
+    where
+        S: FnOnce(Rc<Shard>) -> F + 'static,
+        F: Future<Output = Result<(), StartError>> + 'static,
+    {
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(self.cpu))
+            .name(&format!("shard-{}", self.remote.id.0))
+            .io_memory(self.config.disk_memory_bytes)
+            .ring_depth(EXECUTOR_RING_DEPTH)
+            .preempt_timer(self.config.reactor_period)
+            .make();
+        match executor {
+            Ok(executor) => executor.run(self.run_shard(start)),
+            Err(error) => {
+                let error = RuntimeError::Executor(error.to_string());
+                let _ = self.ready.send(Err(error));
+                Ok(())
+            }
+        }
+    }
+
+    async fn run_shard<S, F>(self, start: S) -> Result<(), RuntimeError>
+    where
+        S: FnOnce(Rc<Shard>) -> F + 'static,
+        F: Future<Output = Result<(), StartError>> + 'static,
+    {
+        let Seat {
+            config,
+            remote,
+            peers,
+            stats,
+            origin,
+            ready,
+            ..
+        } = self;
+        let pool = Rc::new(BufferPool::new(config.buffer_count, config.buffer_bytes));
+        let mut ring = match Uring::new(&config, &pool, remote.alarm_fd(), origin) {
+            Ok(ring) => ring,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return Ok(());
+            }
+        };
+        if remote.id.0 == 0 {
+            tracing::info!(features = %ring.features(), "ring");
+        }
+        let now = moment_since(origin);
+        let shard = Rc::new(Shard::new(
+            &config,
+            pool,
+            remote,
+            peers,
+            stats,
+            Box::new(Machine),
+            now,
+        ));
+        let current = shard.enter();
+        let starting = start(Rc::clone(&shard));
+        shard.spawn(async move {
+            // Nobody listens any more where another shard has failed already.
+            let _ = ready.send(starting.await.map_err(RuntimeError::Start));
+        });
+        let outcome = park::run(&shard, &mut ring, &config).await;
+        shard.drop_tasks();
+        let patience = moment_since(origin) + CLOSE_PATIENCE;
+        if !park::close_down(&shard, &mut ring, patience) {
+            // What the kernel may still write to is leaked rather than freed.
+            std::mem::forget((Rc::clone(&shard), ring));
+        }
+        drop(current);
+        outcome
+    }
+}
+
+fn moment_since(origin: Instant) -> Moment {
+    Moment::default() + origin.elapsed()
+}
+
+/// The running shards. Dropping it stops them at once.
+#[derive(Debug)]
+pub struct Handle {
+    remotes: Arc<[Arc<Remote>]>,
+    stats: Vec<Arc<Stats>>,
+    threads: Vec<JoinHandle<Result<(), RuntimeError>>>,
+    origin: Instant,
+}
+
+impl Handle {
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// The counters of each shard, by its number.
+    pub fn stats(&self) -> &[Arc<Stats>] {
+        &self.stats
+    }
+
+    /// What signals and other threads use to end the shards.
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            remotes: Arc::clone(&self.remotes),
+            origin: self.origin,
+        }
+    }
+
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    /// The first shard's error where one did not end by itself.
+    pub fn join(mut self) -> Result<(), RuntimeError> {
+        self.join_threads()
+    }
+
+    fn join_threads(&mut self) -> Result<(), RuntimeError> {
+        let mut outcome = Ok(());
+        for (shard, thread) in self.threads.drain(..).enumerate() {
+            let ended = thread.join().unwrap_or_else(|panic| {
+                let text = panic_text(&*panic).to_owned();
+                Err(RuntimeError::ShardPanicked { shard, text })
+            });
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+
+    fn wait_until_ready(&mut self, readiness: &mpsc::Receiver<Ready>) -> Result<(), RuntimeError> {
+        for _ in 0..self.threads.len() {
+            match readiness.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(self.abandon(error)),
+                // A shard ended without a word: its thread, or its start-up, panicked.
+                Err(mpsc::RecvError) => {
+                    self.stopper().stop();
+                    self.join_threads()?;
+                    let text = "its start-up panicked".to_owned();
+                    return Err(RuntimeError::ShardPanicked { shard: 0, text });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops what has started; gives the cause back.
+    fn abandon(&mut self, cause: RuntimeError) -> RuntimeError {
+        self.stopper().stop();
+        let _ = self.join_threads();
+        cause
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stopper().stop();
+            let _ = self.join_threads();
+        }
+    }
+}
+
+/// Ends the shards from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    remotes: Arc<[Arc<Remote>]>,
+    origin: Instant,
+}
+
+impl Stopper {
+    /// Has every shard take on nothing new, finish what it has begun, and end; after `patience`
+    /// it ends with whatever is unfinished.
+    pub fn drain(&self, patience: Duration) {
+        let deadline = moment_since(self.origin) + patience;
+        self.remotes
+            .iter()
+            .for_each(|remote| remote.drain(deadline));
+    }
+
+    /// Has every shard end now. Connections are closed where they stand.
+    pub fn stop(&self) {
+        self.remotes.iter().for_each(|remote| remote.stop());
+    }
+
+    /// Whether a drain or a stop has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.remotes
+            .iter()
+            .any(|remote| remote.phase() > crate::remote::Phase::Running)
+    }
+}

@@ -1,0 +1,121 @@
+//! From shard to shard: a job is sent, runs on the other shard's thread, and its result comes back.
+//!
+//! ```text
+//!   shard 0                                    shard 1
+//!   call(1, job) ──► inbox of shard 1 ──► between two turns' tasks: job(&shard)
+//!        │           (bounded, ordered           │
+//!        ▼            per sender)                ▼
+//!   waits  ◄──────── foreign wake ◄──────── reply
+//! ```
+//!
+//! The inbox is bounded: a full one makes `call` wait and `cast` give the job back. A sleeping
+//! shard is woken through an eventfd that its ring polls; a busy one looks once a turn.
+
+use std::fmt;
+
+use futures_channel::oneshot;
+
+use crate::shard::{Shard, ShardId};
+use crate::timer::{TICK, sleep};
+
+/// The other shard did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MeshError {
+    /// There is no shard with this number.
+    NoSuchShard,
+    /// The shard ended, or its job panicked, before there was a result.
+    NoReply,
+}
+
+impl fmt::Display for MeshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MeshError::NoSuchShard => "there is no shard with this number",
+            MeshError::NoReply => "the shard ended or its job panicked before it replied",
+        })
+    }
+}
+
+impl std::error::Error for MeshError {}
+
+/// A job that a full inbox did not take, unharmed: to be run here, or sent again.
+pub struct MeshFull(
+    /// The job.
+    pub Box<dyn FnOnce(&Shard) + Send>,
+);
+
+impl fmt::Debug for MeshFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeshFull")
+    }
+}
+
+impl Shard {
+    /// Runs `job` on another shard, or here at once where `target` is this shard, and gives back
+    /// its result. Waits while the other shard's inbox is full.
+    ///
+    /// Dropping the future does not take the job back.
+    ///
+    /// # Errors
+    /// No such shard; the shard ended or the job panicked.
+    pub async fn call<F, R>(&self, target: ShardId, job: F) -> Result<R, MeshError>
+    where
+        F: FnOnce(&Shard) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        if target == self.id() {
+            return Ok(job(self));
+        }
+        let remote = self.peers.get(target.0).ok_or(MeshError::NoSuchShard)?;
+        let (reply, result) = oneshot::channel();
+        let mut job: crate::remote::Job = Box::new(move |shard| {
+            // A caller that no longer waits does not need the result.
+            let _ = reply.send(job(shard));
+        });
+        while let Err(refused) = remote.send_job(job) {
+            job = refused;
+            sleep(TICK).await;
+        }
+        result.await.map_err(|_| MeshError::NoReply)
+    }
+
+    /// Has `job` run on another shard, without waiting for it.
+    ///
+    /// # Errors
+    /// The job, where the shard's inbox is full or there is no such shard.
+    pub fn cast(
+        &self,
+        target: ShardId,
+        job: impl FnOnce(&Shard) + Send + 'static,
+    ) -> Result<(), MeshFull> {
+        match self.peers.get(target.0) {
+            Some(remote) => remote.send_job(Box::new(job)).map_err(MeshFull),
+            None => Err(MeshFull(Box::new(job))),
+        }
+    }
+
+    /// Runs `job` on every shard, this one included, and gives back the results by shard number.
+    ///
+    /// # Errors
+    /// The first shard that did not answer.
+    pub async fn gather<F, R>(&self, job: F) -> Result<Vec<R>, MeshError>
+    where
+        F: FnOnce(&Shard) -> R + Clone + Send + 'static,
+        R: Send + 'static,
+    {
+        // All jobs are sent before the first result is awaited.
+        let calls = (0..self.shard_count()).map(|index| self.call(ShardId(index), job.clone()));
+        futures_util::future::try_join_all(calls).await
+    }
+
+    /// The shard that a key belongs to: the same in every process with as many shards.
+    pub fn shard_for(&self, key: impl AsRef<[u8]>) -> ShardId {
+        // FNV-1a, 64 bits: stable by definition, which the standard library's hashers are not.
+        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let hash = key.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+        // The product's high half spreads over the shards without the bias of a remainder.
+        let index = (u128::from(hash) * self.shard_count() as u128) >> 64;
+        ShardId(index as usize)
+    }
+}

@@ -1,0 +1,164 @@
+//! What other threads see of a shard: its inbox, and how to wake it.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+
+use crossbeam_queue::{ArrayQueue, SegQueue};
+
+use crate::clock::Moment;
+use crate::shard::{Shard, ShardId};
+use crate::task::ForeignWake;
+
+/// A job for a shard: runs there, between two turns' tasks.
+pub(crate) type Job = Box<dyn FnOnce(&Shard) + Send>;
+
+/// How far a shard is on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Serving.
+    Running,
+    /// Finishing what has begun.
+    Draining,
+    /// Ending now.
+    Stopping,
+}
+
+/// The shared half of a shard. Everything else of a shard stays on its thread.
+pub(crate) struct Remote {
+    pub(crate) id: ShardId,
+    wakes: SegQueue<ForeignWake>,
+    jobs: ArrayQueue<Job>,
+    phase: AtomicU8,
+    /// When a drain gives up, in nanoseconds of [`Moment`].
+    drain_deadline: AtomicU64,
+    /// Whether anything was sent since the shard last looked.
+    has_news: AtomicBool,
+    /// Whether the shard blocks, or is about to.
+    is_asleep: AtomicBool,
+    alarm: Alarm,
+}
+
+impl Remote {
+    pub(crate) fn new(id: ShardId, job_count_max: usize, alarm: Alarm) -> Remote {
+        Remote {
+            id,
+            wakes: SegQueue::new(),
+            jobs: ArrayQueue::new(job_count_max.max(1)),
+            phase: AtomicU8::new(Phase::Running as u8),
+            drain_deadline: AtomicU64::new(u64::MAX),
+            has_news: AtomicBool::new(false),
+            is_asleep: AtomicBool::new(false),
+            alarm,
+        }
+    }
+
+    pub(crate) fn send_wake(&self, wake: ForeignWake) {
+        self.wakes.push(wake);
+        self.notify();
+    }
+
+    /// Hands a job over; gives it back where the inbox is full.
+    pub(crate) fn send_job(&self, job: Job) -> Result<(), Job> {
+        self.jobs.push(job)?;
+        self.notify();
+        Ok(())
+    }
+
+    /// Begins to drain, to end at `deadline` at the latest; an earlier deadline wins.
+    pub(crate) fn drain(&self, deadline: Moment) {
+        self.drain_deadline
+            .fetch_min(deadline.as_nanos(), Ordering::AcqRel);
+        self.enter_phase(Phase::Draining);
+    }
+
+    /// Ends now.
+    pub(crate) fn stop(&self) {
+        self.enter_phase(Phase::Stopping);
+    }
+
+    /// Moves the shard on to a later phase; an earlier one is ignored.
+    fn enter_phase(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.notify();
+    }
+
+    pub(crate) fn drain_deadline(&self) -> Moment {
+        Moment::from_nanos(self.drain_deadline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Whether there may be something to receive; clears the mark.
+    pub(crate) fn take_news(&self) -> bool {
+        // The plain load first: on a busy shard this is read every turn and almost never set.
+        self.has_news.load(Ordering::Relaxed) && self.has_news.swap(false, Ordering::AcqRel)
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<ForeignWake> {
+        self.wakes.pop()
+    }
+
+    pub(crate) fn next_job(&self) -> Option<Job> {
+        self.jobs.pop()
+    }
+
+    /// Announces that the shard is about to block. `false`: it must not, there is news.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.is_asleep.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `notify`: either the sender sees that the shard is asleep, or
+        // the shard sees the news. Without it both could miss each other.
+        fence(Ordering::SeqCst);
+        let has_news = self.has_news.load(Ordering::Relaxed);
+        if has_news {
+            self.wake_up();
+        }
+        !has_news
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn alarm_fd(&self) -> RawFd {
+        self.alarm.0.as_raw_fd()
+    }
+
+    fn notify(&self) {
+        self.has_news.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        // Only the first of many senders pays for the system call.
+        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::AcqRel) {
+            self.alarm.ring();
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An eventfd that the shard's ring watches.
+pub(crate) struct Alarm(OwnedFd);
+
+impl Alarm {
+    pub(crate) fn new() -> std::io::Result<Alarm> {
+        crate::driver::ring::eventfd().map(Alarm)
+    }
+
+    fn ring(&self) {
+        // A full eventfd counter (2^64 - 2 rings unread) is the only failure; it is readable then.
+        let _ = crate::driver::ring::signal(&self.0);
+    }
+}

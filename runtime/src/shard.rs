@@ -1,0 +1,441 @@
+//! One core's share of everything: tasks, driver, timers, inbox; and the turn that moves them.
+
+use std::any::{Any, TypeId};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::Moment;
+use crate::config::ShardConfig;
+use crate::driver::buffers::BufferPool;
+use crate::driver::{Bounds, Driver};
+use crate::remote::{Phase, Remote};
+use crate::stats::Stats;
+use crate::task::{TaskKey, Tasks};
+use crate::timer::Wheel;
+use crate::world::{Completion, Host, Wait, World};
+
+thread_local! {
+    /// The shard whose turn it is on this thread.
+    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// A shard's number, `0 <= id < shard_count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub usize);
+
+/// One pinned core's runtime. Lives on its thread alone; handlers reach it as [`Shard::current`].
+pub struct Shard {
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) peers: Arc<[Arc<Remote>]>,
+    pub(crate) driver: Driver,
+    pub(crate) host: Box<dyn Host>,
+    pub(crate) wheel: RefCell<Wheel>,
+    tasks: Tasks,
+    stats: Arc<Stats>,
+    now: Cell<Moment>,
+    wall_seconds: Cell<u64>,
+    wall_read_due: Cell<Moment>,
+    drain_waiters: RefCell<Slab<Waker>>,
+    phase: Cell<Phase>,
+    /// Work that a drain waits for: connections and their like.
+    gate_count: Cell<usize>,
+    locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    completions: RefCell<Vec<Completion>>,
+    /// Set while the shard is parked outside its ring: what wakes it there.
+    parked: RefCell<Option<Waker>>,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        config: &ShardConfig,
+        pool: Rc<BufferPool>,
+        remote: Arc<Remote>,
+        peers: Arc<[Arc<Remote>]>,
+        stats: Arc<Stats>,
+        host: Box<dyn Host>,
+        now: Moment,
+    ) -> Shard {
+        let bounds = Bounds {
+            unread_bytes_max: config.unread_bytes_max,
+            spare_buffer_count_max: config.spare_buffer_count_max,
+            spare_buffer_bytes_max: config.spare_buffer_bytes_max,
+        };
+        Shard {
+            remote,
+            peers,
+            driver: Driver::new(pool, bounds, Arc::clone(&stats)),
+            host,
+            wheel: RefCell::new(Wheel::new(now)),
+            tasks: Tasks::new(),
+            stats,
+            now: Cell::new(now),
+            wall_seconds: Cell::new(0),
+            wall_read_due: Cell::new(now),
+            drain_waiters: RefCell::new(Slab::new()),
+            phase: Cell::new(Phase::Running),
+            gate_count: Cell::new(0),
+            locals: RefCell::new(Vec::new()),
+            completions: RefCell::new(Vec::new()),
+            parked: RefCell::new(None),
+        }
+    }
+
+    /// The shard that runs the calling task.
+    ///
+    /// # Panics
+    /// Outside a shard: on a thread of the application's own.
+    pub fn current() -> Rc<Shard> {
+        Shard::try_current().expect("called outside a shard: only tasks of a shard have one")
+    }
+
+    /// The shard that runs the calling task, `None` on any other thread.
+    pub fn try_current() -> Option<Rc<Shard>> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+
+    /// This shard's number.
+    pub fn id(&self) -> ShardId {
+        self.remote.id
+    }
+
+    /// How many shards the runtime has.
+    pub fn shard_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The time as of this turn.
+    pub fn now(&self) -> Moment {
+        self.now.get()
+    }
+
+    /// The wall clock in whole seconds since the Unix epoch, at most a second old.
+    pub fn wall_seconds(&self) -> u64 {
+        self.wall_seconds.get()
+    }
+
+    /// This shard's counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Runs a future on this shard, from this turn or the next on. It need not be `Send`.
+    ///
+    /// A panic ends the task, is counted and logged, and harms nothing else. The task is dropped
+    /// when the shard ends; a drain waits only for those that hold a [`GatePass`].
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.insert(&self.remote, Box::pin(task));
+    }
+
+    /// An empty buffer to be filled and sent: one that an earlier send has given back, where there
+    /// is one, so that sending allocates nothing once the shard is warm.
+    pub fn send_buffer(&self) -> Vec<u8> {
+        self.driver.send_buffer()
+    }
+
+    /// Gives back a buffer of [`send_buffer`](Shard::send_buffer) that was not sent.
+    pub fn recycle(&self, buffer: Vec<u8>) {
+        self.driver.recycle(buffer);
+    }
+
+    /// Lets the shard's other tasks and its ring have a turn.
+    pub async fn yield_now(&self) {
+        let mut has_yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut has_yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Keeps a value for this shard, one of each type; gives back the one it replaces.
+    pub fn set_local<T: 'static>(&self, value: Rc<T>) -> Option<Rc<T>> {
+        let mut locals = self.locals.borrow_mut();
+        let known = locals.iter_mut().find(|(id, _)| *id == TypeId::of::<T>());
+        let Some((_, slot)) = known else {
+            locals.push((TypeId::of::<T>(), value));
+            return None;
+        };
+        std::mem::replace(slot, value).downcast().ok()
+    }
+
+    /// The value that [`set_local`](Shard::set_local) keeps of this type.
+    pub fn local<T: 'static>(&self) -> Option<Rc<T>> {
+        let locals = self.locals.borrow();
+        let (_, value) = locals.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        Rc::clone(value).downcast().ok()
+    }
+
+    /// Enters the gate: a drain ends only when everybody has left it again.
+    pub fn enter_gate(self: &Rc<Self>) -> GatePass {
+        self.gate_count.set(self.gate_count.get() + 1);
+        GatePass(Rc::clone(self))
+    }
+
+    /// Whether the shard is to finish what it has begun and take on nothing new.
+    pub fn is_draining(&self) -> bool {
+        self.phase.get() >= Phase::Draining
+    }
+
+    /// Completes when the shard begins to drain.
+    pub fn drained(self: &Rc<Self>) -> Drained {
+        Drained {
+            shard: Rc::clone(self),
+            key: None,
+        }
+    }
+
+    /// One pass of the shard: runs what is ready, hands operations down, takes completions in,
+    /// fires timers, receives from other shards. Blocks as `idle` says only if nothing is ready.
+    ///
+    /// Says whether anything happened, or is about to.
+    ///
+    /// # Errors
+    /// An error of the ring itself, after which the shard can not go on.
+    pub fn turn(self: &Rc<Self>, world: &mut impl World, idle: Wait) -> io::Result<bool> {
+        self.stats.turns.add(1);
+        self.run_ready();
+        self.driver.flush(world);
+        let mut completions = self.completions.take();
+        world.enter(self.wait(idle), &mut completions)?;
+        self.remote.wake_up();
+        self.read_clock(world);
+        let mut has_progressed = !completions.is_empty();
+        self.stats.completions.add(completions.len() as u64);
+        for completion in completions.drain(..) {
+            self.driver.complete(completion);
+        }
+        self.completions.replace(completions);
+        let fired = self.wheel.borrow_mut().advance(self.now());
+        self.stats.timers_fired.add(fired as u64);
+        if self.remote.take_news() {
+            has_progressed = true;
+            self.receive();
+        }
+        Ok(has_progressed || self.has_work())
+    }
+
+    /// Whether a task is ready to run.
+    pub fn has_work(&self) -> bool {
+        self.tasks.queued_count() > 0
+    }
+
+    /// Whether the shard has nothing left that its drain waits for.
+    pub fn is_finished(&self) -> bool {
+        match self.phase.get() {
+            Phase::Running => false,
+            Phase::Draining => self.gate_count.get() == 0 || self.now() >= self.drain_deadline(),
+            Phase::Stopping => true,
+        }
+    }
+
+    /// Whether nothing is open and nothing in flight.
+    pub fn is_quiet(&self) -> bool {
+        self.driver.slot_count() == 0
+    }
+
+    /// Announces that the shard is about to block; `false` where another thread has sent
+    /// something that must be received first.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.remote.fall_asleep()
+    }
+
+    /// The moment at which there is something to do even if nothing arrives.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        let timer = self.wheel.borrow().next_deadline();
+        let drain = self.is_draining().then(|| self.drain_deadline());
+        timer.into_iter().chain(drain).min()
+    }
+
+    fn drain_deadline(&self) -> Moment {
+        self.remote.drain_deadline()
+    }
+
+    /// Polls the tasks that are queued now; those they wake run in the next pass.
+    fn run_ready(&self) {
+        let count = self.tasks.queued_count();
+        for _ in 0..count {
+            match self.tasks.run_next() {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(panic)) => self.on_panic(&*panic),
+            }
+        }
+        self.stats.polls.add(count as u64);
+    }
+
+    #[cold]
+    fn on_panic(&self, panic: &(dyn Any + Send)) {
+        self.stats.panics.add(1);
+        tracing::error!(
+            shard = self.id().0,
+            panic = panic_text(panic),
+            "a task panicked"
+        );
+    }
+
+    /// How long the ring may block.
+    fn wait(&self, idle: Wait) -> Wait {
+        let Wait::Until(latest) = idle else {
+            return Wait::No;
+        };
+        if self.has_work() || !self.fall_asleep() {
+            return Wait::No;
+        }
+        Wait::Until(
+            self.next_deadline()
+                .map_or(latest, |deadline| latest.min(deadline)),
+        )
+    }
+
+    fn read_clock(&self, world: &mut impl World) {
+        let now = world.now();
+        self.now.set(now);
+        if now >= self.wall_read_due.get() {
+            self.wall_seconds.set(world.wall_seconds());
+            // A quarter of a second bounds how late a new second, or a changed clock, is noticed.
+            self.wall_read_due.set(now + Duration::from_millis(250));
+        }
+    }
+
+    #[cold]
+    fn receive(&self) {
+        while let Some(wake) = self.remote.next_wake() {
+            self.tasks.queue(wake.receive());
+        }
+        while let Some(job) = self.remote.next_job() {
+            self.stats.mesh_jobs.add(1);
+            let job = std::panic::AssertUnwindSafe(|| job(self));
+            if let Err(panic) = std::panic::catch_unwind(job) {
+                self.on_panic(&*panic);
+            }
+        }
+        self.move_to(self.remote.phase());
+    }
+
+    fn move_to(&self, phase: Phase) {
+        if phase <= self.phase.get() {
+            return;
+        }
+        self.phase.set(phase);
+        // Every task looks once, so a connection need not register for what happens once.
+        self.tasks.queue_all();
+        for (_, waiter) in self.drain_waiters.borrow().iter() {
+            waiter.wake_by_ref();
+        }
+    }
+
+    /// Ends the shard: drops its tasks, and hands down what their destructors asked for.
+    pub(crate) fn drop_tasks(&self) {
+        self.tasks.clear();
+        self.locals.borrow_mut().clear();
+    }
+
+    /// Makes this the thread's current shard until the guard is dropped.
+    pub(crate) fn enter(self: &Rc<Self>) -> CurrentGuard {
+        CurrentGuard(CURRENT.replace(Some(Rc::clone(self))))
+    }
+
+    /// Queues a task if its shard is the current one of this thread.
+    pub(crate) fn wake_if_current(remote: &Arc<Remote>, key: TaskKey) -> bool {
+        let woken = CURRENT.try_with(|current| {
+            let current = current.borrow();
+            let Some(shard) = current.as_ref().filter(|s| Arc::ptr_eq(&s.remote, remote)) else {
+                return false;
+            };
+            shard.tasks.queue(key);
+            if let Some(waker) = &*shard.parked.borrow() {
+                waker.wake_by_ref();
+            }
+            true
+        });
+        // A thread that is ending has no current shard any more.
+        woken.unwrap_or(false)
+    }
+
+    /// While parked outside the ring, a wake on this thread also wakes `waker`.
+    pub(crate) fn set_parked(&self, waker: Option<Waker>) {
+        self.parked.replace(waker);
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id())
+            .field("tasks", &self.tasks.live_count())
+            .field("slots", &self.driver.slot_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Completes when the shard begins to drain; see [`Shard::drained`].
+#[derive(Debug)]
+pub struct Drained {
+    shard: Rc<Shard>,
+    key: Option<usize>,
+}
+
+impl Future for Drained {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.shard.is_draining() {
+            return Poll::Ready(());
+        }
+        let mut waiters = this.shard.drain_waiters.borrow_mut();
+        match this.key {
+            Some(key) => waiters[key].clone_from(context.waker()),
+            None => this.key = Some(waiters.insert(context.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.shard.drain_waiters.borrow_mut().remove(key);
+        }
+    }
+}
+
+/// A place behind the gate; see [`Shard::enter_gate`].
+#[derive(Debug)]
+pub struct GatePass(Rc<Shard>);
+
+impl Drop for GatePass {
+    fn drop(&mut self) {
+        self.0.gate_count.set(self.0.gate_count.get() - 1);
+    }
+}
+
+/// Restores the thread's former current shard.
+pub(crate) struct CurrentGuard(Option<Rc<Shard>>);
+
+impl Drop for CurrentGuard {
+    fn drop(&mut self) {
+        CURRENT.replace(self.0.take());
+    }
+}
+
+/// What a panic said, where it said it in words.
+pub fn panic_text<'a>(panic: &'a (dyn Any + Send)) -> &'a str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

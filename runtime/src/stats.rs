@@ -1,0 +1,76 @@
+//! A shard's counters: written by the shard alone, read by anyone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread writes and others read.
+///
+/// With a single writer an addition needs no locked instruction: a load, an add and a store.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the counter. Only the shard that owns the statistics may call this.
+    pub fn add(&self, amount: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(amount),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The current value; may be a few additions old on another thread.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+///
+/// Aligned to two cache lines, since adjacent lines are fetched in pairs: a reader of one shard's
+/// counters never slows its neighbour down.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Stats {
+    /// Passes of the shard's loop.
+    pub turns: Counter,
+    /// Completions that the ring delivered.
+    pub completions: Counter,
+    /// Completions that named a slot that is no longer theirs. More than zero is a bug.
+    pub stale_completions: Counter,
+    /// Times that tasks were polled.
+    pub polls: Counter,
+    /// Tasks that ended with a panic.
+    pub panics: Counter,
+    /// Streams that were accepted or connected.
+    pub streams_opened: Counter,
+    /// Streams whose descriptor is closed again.
+    pub streams_closed: Counter,
+    /// Times that accepting paused because descriptors or memory ran out.
+    pub accepts_paused: Counter,
+    /// Connections that were gone before they could be accepted.
+    pub accepts_aborted: Counter,
+    /// Bytes received.
+    pub bytes_received: Counter,
+    /// Bytes sent.
+    pub bytes_sent: Counter,
+    /// Sends of which the kernel took only a part.
+    pub partial_sends: Counter,
+    /// Receives that ended because the ring had no buffer left.
+    pub buffers_exhausted: Counter,
+    /// Receives that were cancelled because nobody read what had arrived.
+    pub receives_paused: Counter,
+    /// Timers that fired.
+    pub timers_fired: Counter,
+    /// Times that the shard parked through glommio because nothing happened for a while.
+    pub parks: Counter,
+    /// Jobs that arrived over the mesh.
+    pub mesh_jobs: Counter,
+}
+
+impl Stats {
+    /// Streams that are open now.
+    pub fn streams_open(&self) -> u64 {
+        self.streams_opened
+            .value()
+            .saturating_sub(self.streams_closed.value())
+    }
+}

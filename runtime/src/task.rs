@@ -1,0 +1,234 @@
+//! The tasks of one shard: futures that need not be `Send`, and the wakers that queue them.
+//!
+//! The shard polls its tasks itself, inside the one glommio task that hosts it. So it knows
+//! exactly whether anything is runnable, which decides whether the ring may block; the same code
+//! runs above a simulated ring; and a wake on the shard costs a push onto a queue, no atomic.
+//!
+//! ```text
+//!            spawn               poll: Pending
+//!   (new) ────────► queued ◄──────────────────► waiting
+//!                     │        wake                │
+//!                     │ poll: Ready, or a panic    │ the shard ends
+//!                     └────────► gone ◄────────────┘
+//! ```
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use crate::remote::Remote;
+use crate::shard::Shard;
+
+type BoxedFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Names a task for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskKey {
+    index: u32,
+    generation: u32,
+}
+
+pub(crate) struct Tasks {
+    entries: RefCell<Vec<Entry>>,
+    free: RefCell<Vec<u32>>,
+    queue: RefCell<VecDeque<TaskKey>>,
+    live_count: Cell<usize>,
+}
+
+struct Entry {
+    generation: u32,
+    is_queued: bool,
+    /// Absent while the task is polled, and when it is gone.
+    future: Option<BoxedFuture>,
+    waker: Option<Waker>,
+}
+
+impl Tasks {
+    pub(crate) fn new() -> Tasks {
+        Tasks {
+            entries: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+            queue: RefCell::new(VecDeque::new()),
+            live_count: Cell::new(0),
+        }
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn live_count(&self) -> usize {
+        self.live_count.get()
+    }
+
+    /// How many tasks are ready to be polled.
+    pub(crate) fn queued_count(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(crate) fn insert(&self, remote: &Arc<Remote>, future: BoxedFuture) -> TaskKey {
+        let mut entries = self.entries.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let index = u32::try_from(entries.len()).expect("fewer tasks than memory");
+            entries.push(Entry {
+                generation: 0,
+                is_queued: false,
+                future: None,
+                waker: None,
+            });
+            index
+        });
+        let entry = &mut entries[index as usize];
+        let key = TaskKey {
+            index,
+            generation: entry.generation,
+        };
+        let remote = Arc::clone(remote);
+        let header = Header {
+            remote,
+            key,
+            is_sent: AtomicBool::new(false),
+        };
+        entry.future = Some(future);
+        entry.waker = Some(Waker::from(Arc::new(header)));
+        self.live_count.set(self.live_count.get() + 1);
+        drop(entries);
+        self.queue(key);
+        key
+    }
+
+    /// Queues a task, unless it is queued already or gone.
+    pub(crate) fn queue(&self, key: TaskKey) {
+        let mut entries = self.entries.borrow_mut();
+        let Some(entry) = entries.get_mut(key.index as usize) else {
+            return;
+        };
+        if entry.generation == key.generation && !entry.is_queued {
+            entry.is_queued = true;
+            self.queue.borrow_mut().push_back(key);
+        }
+    }
+
+    /// Queues every task: something has changed that any of them may look at.
+    pub(crate) fn queue_all(&self) {
+        let mut entries = self.entries.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            if entry.waker.is_some() && !entry.is_queued {
+                entry.is_queued = true;
+                queue.push_back(TaskKey {
+                    index: index as u32,
+                    generation: entry.generation,
+                });
+            }
+        }
+    }
+
+    /// Polls the next queued task. `None` where none is queued; an error is the task's panic.
+    pub(crate) fn run_next(&self) -> Option<Result<(), Box<dyn Any + Send>>> {
+        let key = self.queue.borrow_mut().pop_front()?;
+        let Some((mut future, waker)) = self.take(key) else {
+            return Some(Ok(()));
+        };
+        // Nothing is borrowed here: the task may spawn, wake, or drop other tasks' handles.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        }));
+        match polled {
+            Ok(poll) if poll.is_pending() => {
+                self.put_back(key, future, waker);
+                Some(Ok(()))
+            }
+            polled => {
+                self.remove(key);
+                // The future's own drop is the task's code too.
+                let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+                Some(polled.map(drop).and(dropped))
+            }
+        }
+    }
+
+    fn take(&self, key: TaskKey) -> Option<(BoxedFuture, Waker)> {
+        let mut entries = self.entries.borrow_mut();
+        let entry = &mut entries[key.index as usize];
+        if entry.generation != key.generation {
+            return None;
+        }
+        entry.is_queued = false;
+        Some((entry.future.take()?, entry.waker.take()?))
+    }
+
+    fn put_back(&self, key: TaskKey, future: BoxedFuture, waker: Waker) {
+        let mut entries = self.entries.borrow_mut();
+        let entry = &mut entries[key.index as usize];
+        (entry.future, entry.waker) = (Some(future), Some(waker));
+    }
+
+    fn remove(&self, key: TaskKey) {
+        let mut entries = self.entries.borrow_mut();
+        let entry = &mut entries[key.index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        (entry.is_queued, entry.future, entry.waker) = (false, None, None);
+        self.free.borrow_mut().push(key.index);
+        self.live_count.set(self.live_count.get() - 1);
+    }
+
+    /// Drops every task. Tasks spawned by their destructors are dropped as well.
+    pub(crate) fn clear(&self) {
+        while let Some((key, future)) = self.any_live() {
+            self.remove(key);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        }
+        self.queue.borrow_mut().clear();
+    }
+
+    fn any_live(&self) -> Option<(TaskKey, BoxedFuture)> {
+        let mut entries = self.entries.borrow_mut();
+        let (index, entry) = entries
+            .iter_mut()
+            .enumerate()
+            .find(|(_, entry)| entry.future.is_some())?;
+        let key = TaskKey {
+            index: index as u32,
+            generation: entry.generation,
+        };
+        Some((key, entry.future.take()?))
+    }
+}
+
+/// What a task's waker points to. Lives as long as any clone of the waker.
+struct Header {
+    remote: Arc<Remote>,
+    key: TaskKey,
+    /// Whether the key waits in the shard's inbox of foreign wakes.
+    is_sent: AtomicBool,
+}
+
+impl Wake for Header {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !Shard::wake_if_current(&self.remote, self.key) {
+            // From another thread: each task is in the inbox at most once, which bounds it.
+            if !self.is_sent.swap(true, Ordering::AcqRel) {
+                self.remote.send_wake(ForeignWake(Arc::clone(self)));
+            }
+        }
+    }
+}
+
+/// A wake that came from another thread.
+pub(crate) struct ForeignWake(Arc<Header>);
+
+impl ForeignWake {
+    /// Takes the wake out of the inbox; a later wake sends it again.
+    pub(crate) fn receive(self) -> TaskKey {
+        // Before the task is polled, so that a wake during the poll is not lost.
+        self.0.is_sent.store(false, Ordering::Release);
+        self.0.key
+    }
+}

@@ -434,7 +434,7 @@ impl Drop for CurrentGuard {
 }
 
 /// What a panic said, where it said it in words.
-pub fn panic_text<'a>(panic: &'a (dyn Any + Send)) -> &'a str {
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")

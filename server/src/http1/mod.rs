@@ -21,6 +21,7 @@
 
 mod chunked;
 mod connection;
+pub mod encode;
 mod error;
 mod fields;
 mod framing;

@@ -1,1 +1,44 @@
 //! HTTP/1.1 without I/O: bytes in, steps out; responses in, bytes out.
+//!
+//! This module owns the grammar and the framing of HTTP/1.1 and 1.0: where a request starts and
+//! ends, what in it is refused, and how a response is written down. It has no socket, no clock, no
+//! `async` and no runtime, and it keeps no byte: the caller holds the input and drops what a step
+//! consumed. `docs/http.md` lists which rule of RFC 9110 and RFC 9112 is obeyed in which file.
+//!
+//! ```text
+//!                 partial head
+//!             ┌────────────────> Head ──────┐                 any offence, in any state
+//!             │                  │  ^ more  │                ───────────────────────────> Refused
+//!             │                  └──┘       │
+//!  new ──> Between ───── whole head ────────┤
+//!           ^ │ ^                           ├─ Content-Length > 0 ─> Length ──all bytes──┐
+//!           │ │ └──── no body, keeps alive ─┤                                            │
+//!           │ │                             ├─ Transfer-Encoding ──> Chunked ─trailers───┤
+//!           │ └─ close()                    └─ no body, closes ─┐                        │
+//!           │       └───────────────────────────────────────────┴──> Closed <── closes ──┤
+//!           └──────────────────────────────── keeps alive ───────────────────────────────┘
+//! ```
+
+mod chunked;
+mod connection;
+pub mod encode;
+mod error;
+mod fields;
+mod framing;
+mod head;
+mod host;
+mod known;
+mod limits;
+mod octets;
+mod scan;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use connection::{Connection, EndOfInput, Step};
+pub use error::ProtocolError;
+pub use fields::{Field, Fields, Span};
+pub use framing::Framing;
+pub use head::Head;
+pub use limits::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
+pub use target::TargetForm;

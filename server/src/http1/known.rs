@@ -1,0 +1,134 @@
+//! The few fields that decide framing, persistence and expectations, recognised in one pass.
+
+use http::Version;
+
+use super::error::ProtocolError;
+use super::framing::{Sight, trimmed};
+
+/// What the known fields of one head said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known<'a> {
+    pub(super) host: Sight<&'a [u8]>,
+    pub(super) length: Sight<&'a [u8]>,
+    pub(super) coding: Sight<&'a [u8]>,
+    says_close: bool,
+    says_keep_alive: bool,
+    says_continue: bool,
+    says_other_expectation: bool,
+}
+
+impl<'a> Known<'a> {
+    /// Notes one field. The size of the name tells the candidates apart before any comparison.
+    #[inline]
+    pub(super) fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        match name.len() {
+            4 if is(name, b"host") => self.host.see(value),
+            6 if is(name, b"expect") => self.note_expectation(value),
+            10 if is(name, b"connection") => self.note_connection(value),
+            14 if is(name, b"content-length") => self.length.see(value),
+            17 if is(name, b"transfer-encoding") => self.coding.see(value),
+            _ => {}
+        }
+    }
+
+    // RFC 9110 section 7.6.1: options are case-insensitive and come in a list. What else the list
+    // names is none of our business: naming Content-Length there does not make it vanish.
+    fn note_connection(&mut self, value: &[u8]) {
+        for option in value.split(|octet| *octet == b',').map(trimmed) {
+            self.says_close |= option.eq_ignore_ascii_case(b"close");
+            self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn note_expectation(&mut self, value: &[u8]) {
+        for expectation in value.split(|octet| *octet == b',').map(trimmed) {
+            // RFC 9110 section 5.6.1.2: empty elements of a list are ignored.
+            if expectation.eq_ignore_ascii_case(b"100-continue") {
+                self.says_continue = true;
+            } else if !expectation.is_empty() {
+                self.says_other_expectation = true;
+            }
+        }
+    }
+
+    /// RFC 9112 section 9.3: close wins, then HTTP/1.1 persists, and HTTP/1.0 does when it asks to.
+    #[inline]
+    pub(super) fn keeps_alive(&self, version: Version) -> bool {
+        !self.says_close && (version == Version::HTTP_11 || self.says_keep_alive)
+    }
+
+    /// RFC 9110 section 10.1.1: an expectation in HTTP/1.0 must be ignored; one that is not
+    /// understood may be answered with 417.
+    #[inline]
+    pub(super) fn expects_continue(&self, version: Version) -> Result<bool, ProtocolError> {
+        if version == Version::HTTP_10 {
+            return Ok(false);
+        }
+        if self.says_other_expectation {
+            return Err(ProtocolError::ExpectationUnknown);
+        }
+        Ok(self.says_continue)
+    }
+}
+
+#[inline]
+fn is(name: &[u8], known: &[u8]) -> bool {
+    // The first letter turns most strangers of the same size away.
+    name[0] | 0x20 == known[0] && name.eq_ignore_ascii_case(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fields: &[(&str, &str)], version: Version, keeps: bool, expects: Result<bool, ()>) {
+        let mut known = Known::default();
+        for (name, value) in fields {
+            known.note(name.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(known.keeps_alive(version), keeps, "{fields:?}");
+        assert_eq!(
+            known.expects_continue(version).map_err(|_| ()),
+            expects,
+            "{fields:?}"
+        );
+    }
+
+    #[test]
+    fn persistence() {
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        check(&[], new, true, Ok(false));
+        check(&[], old, false, Ok(false));
+        check(&[("CONNECTION", "Keep-Alive")], old, true, Ok(false));
+        check(&[("connection", "te, CLOSE")], new, false, Ok(false));
+        check(
+            &[("connection", "te"), ("connection", "close")],
+            new,
+            false,
+            Ok(false),
+        );
+        check(
+            &[("connection", "keep-alive, close")],
+            old,
+            false,
+            Ok(false),
+        );
+        check(
+            &[("connection", "closed, not-close, close;x")],
+            new,
+            true,
+            Ok(false),
+        );
+    }
+
+    #[test]
+    fn expectations() {
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        check(&[("Expect", "100-Continue")], new, true, Ok(true));
+        check(&[("expect", "100-continue,")], new, true, Ok(true));
+        check(&[("expect", "")], new, true, Ok(false));
+        check(&[("expect", "200-ok")], new, true, Err(()));
+        check(&[("expect", "100-continue, x")], new, true, Err(()));
+        check(&[("expect", "200-ok")], old, false, Ok(false));
+    }
+}

@@ -1,0 +1,152 @@
+//! The loop: enter the ring, reap what has finished, queue what follows from it.
+//!
+//! ```text
+//!            accept                       every head answered
+//!   free ------------> receiving ------------------------------> receiving + sending
+//!    ^                     |  <------------------------------------   |
+//!    |                     | end of stream,        all sent           | end of stream
+//!    |                     | refused head                             v
+//!    +---------------------+ <---------------------------------- sending
+//!             close                        all sent
+//! ```
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::answers::Answers;
+use crate::buffers::Buffers;
+use crate::connection::Connection;
+use crate::ring::{self, Completion, Operation, Submissions};
+
+/// Serves until the ring or the listener fails.
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+    let mut ring = ring::open()?;
+    let (submissions, mut completions) = ring::split(&mut ring)?;
+    let mut server = Server {
+        buffers: Buffers::register(submissions.submitter())?,
+        submissions,
+        answers: Answers::new(),
+        connections: Vec::new(),
+        free: Vec::new(),
+        listener: listener.as_raw_fd(),
+    };
+    server.submissions.accept(server.listener);
+    loop {
+        server.submissions.enter()?;
+        server.answers.refresh();
+        completions.sync();
+        for completion in &mut completions {
+            server.complete(completion.into())?;
+        }
+        server.buffers.publish();
+    }
+}
+
+/// Everything that one thread owns.
+struct Server<'ring> {
+    submissions: Submissions<'ring>,
+    buffers: Buffers,
+    answers: Answers,
+    /// Indexed by the lower half of `user_data`. Growing it moves the connections but not the
+    /// heap memory of their buffers, which is what the kernel reads from.
+    connections: Vec<Connection>,
+    /// The slots with no connection in them.
+    free: Vec<usize>,
+    listener: RawFd,
+}
+
+impl Server<'_> {
+    fn complete(&mut self, completion: Completion) -> io::Result<()> {
+        match completion.operation {
+            Operation::Receive => self.received(&completion),
+            Operation::Send => self.sent(&completion),
+            Operation::Accept => self.accepted(&completion)?,
+            Operation::Forgotten => {}
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, completion: &Completion) -> io::Result<()> {
+        match completion.result {
+            Ok(socket) => self.open(socket as RawFd),
+            // The peer left before it was accepted: accept(2).
+            Err(libc::ECONNABORTED) => {}
+            // Out of descriptors or memory: a benchmark under that condition is worth nothing.
+            Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
+        }
+        if !completion.more {
+            self.submissions.accept(self.listener);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, socket: RawFd) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Connection::new());
+            self.connections.len() - 1
+        });
+        let connection = &mut self.connections[index];
+        connection.reset(socket);
+        connection.is_receiving = true;
+        self.submissions.receive(socket, index);
+    }
+
+    fn received(&mut self, completion: &Completion) {
+        let connection = &mut self.connections[completion.index];
+        let is_open = match (completion.result, completion.buffer) {
+            (Ok(length), Some(id)) => {
+                let bytes = self.buffers.bytes(id, length as usize);
+                let fed = connection.feed(bytes, &self.answers);
+                self.buffers.give_back(id);
+                if fed.is_err() {
+                    // Ends the receive, if it is still armed, with a completion of zero bytes.
+                    connection.discard();
+                    self.submissions.shutdown(connection.socket);
+                }
+                length > 0
+            }
+            // Every buffer in use is given back in this turn, so there will be some at the next.
+            (Err(libc::ENOBUFS), _) => true,
+            _ => false,
+        };
+        if !completion.more {
+            connection.is_receiving = is_open;
+            if is_open {
+                self.submissions
+                    .receive(connection.socket, completion.index);
+            }
+        }
+        self.advance(completion.index);
+    }
+
+    fn sent(&mut self, completion: &Completion) {
+        let connection = &mut self.connections[completion.index];
+        connection.is_sending = false;
+        match completion.result {
+            Ok(length) => connection.advance(length as usize),
+            Err(_) => {
+                connection.discard();
+                self.submissions.shutdown(connection.socket);
+            }
+        }
+        self.advance(completion.index);
+    }
+
+    /// Queues the next send, or closes a connection that has nothing left to do.
+    fn advance(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if connection.is_sending {
+            return;
+        }
+        let socket = connection.socket;
+        let bytes = connection.next_send();
+        if !bytes.is_empty() {
+            self.submissions.send(socket, index, bytes);
+            connection.is_sending = true;
+        } else if !connection.is_receiving {
+            self.submissions.close(socket);
+            self.free.push(index);
+        }
+    }
+}

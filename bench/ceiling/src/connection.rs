@@ -1,16 +1,16 @@
-//! One connection: its socket and the bytes that wait on either side of it.
-
-use std::os::fd::RawFd;
+//! One connection: the bytes that wait on either side of it.
 
 use crate::answers::{Answers, Refused};
 
 /// The state of one slot. A closed slot keeps its buffers' memory for the next connection.
+#[derive(Default)]
 pub(crate) struct Connection {
-    pub(crate) socket: RawFd,
-    /// Whether a receive is armed. The slot is free once neither a receive nor a send is left.
+    /// Whether a receive is armed.
     pub(crate) is_receiving: bool,
     /// Whether a send of `outgoing[sent..]` is with the kernel; until it ends, `outgoing` rests.
     pub(crate) is_sending: bool,
+    /// Whether a shutdown is with the kernel.
+    pub(crate) is_ending: bool,
     /// The start of a head whose end has not arrived.
     partial: Vec<u8>,
     /// The responses being sent; `0 <= sent <= outgoing.len()`.
@@ -21,25 +21,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new() -> Self {
-        Self {
-            socket: -1,
-            is_receiving: false,
-            is_sending: false,
-            partial: Vec::new(),
-            outgoing: Vec::new(),
-            sent: 0,
-            waiting: Vec::new(),
-        }
-    }
-
-    /// Starts over with a new socket.
-    pub(crate) fn reset(&mut self, socket: RawFd) {
-        self.socket = socket;
+    /// Starts over for a new socket.
+    pub(crate) fn reset(&mut self) {
         self.partial.clear();
         self.outgoing.clear();
         self.sent = 0;
         self.waiting.clear();
+    }
+
+    /// Whether the kernel has no operation left for it, so that it can be closed.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_receiving && !self.is_sending && !self.is_ending
     }
 
     /// Answers every head that `bytes` completes, and keeps what is left over.

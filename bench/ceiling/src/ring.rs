@@ -14,22 +14,25 @@ const SUBMISSIONS: u32 = 1024;
 /// Multishot operations complete more often than they are submitted, hence four times as many.
 const COMPLETIONS: u32 = SUBMISSIONS * 4;
 
+/// The most connections that can be open at once.
+const SOCKETS_MAX: u32 = 32_768;
+
 /// Which kind of operation a completion ends; the upper half of `user_data`.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Operation {
     Accept = 0,
     Receive = 1,
     Send = 2,
-    /// Shutdown and close: nothing waits for them.
-    Forgotten = 3,
+    Shutdown = 3,
+    Close = 4,
 }
 
 /// A completion, taken apart.
 pub(crate) struct Completion {
     pub(crate) operation: Operation,
-    /// The connection; zero for an accept.
+    /// The connection that the operation is for; zero for an accept.
     pub(crate) index: usize,
-    /// A descriptor or a count of bytes, or the errno that the operation failed with.
+    /// The connection accepted or a count of bytes, or the errno that the operation failed with.
     pub(crate) result: Result<u32, i32>,
     pub(crate) buffer: Option<u16>,
     /// Whether a multishot operation is still armed.
@@ -53,16 +56,34 @@ fn builder() -> io_uring::Builder {
     builder
 }
 
+/// Registers a table for as many sockets as RLIMIT_NOFILE allows, the limit for it by
+/// io_uring_register_files(3). A socket that lives in the ring's table, never in the process's,
+/// spares each operation a lookup and a reference count: about 1 % of a request's CPU time.
+fn register_sockets(submitter: &Submitter<'_>) -> io::Result<()> {
+    let mut count = SOCKETS_MAX;
+    loop {
+        match submitter.register_files_sparse(count) {
+            Err(error) if error.raw_os_error() == Some(libc::EMFILE) && count > 1 => count /= 2,
+            result => return result,
+        }
+    }
+}
+
+fn fixed(index: usize) -> types::Fixed {
+    types::Fixed(index as u32)
+}
+
 /// The submitting side of the ring.
 pub(crate) struct Submissions<'ring> {
     submitter: Submitter<'ring>,
     queue: SubmissionQueue<'ring>,
 }
 
-/// Splits the ring into its two sides and registers its descriptor.
+/// Splits the ring into its two sides; registers its descriptor and a table for its sockets.
 pub(crate) fn split(ring: &mut IoUring) -> io::Result<(Submissions<'_>, CompletionQueue<'_>)> {
     let (mut submitter, queue, completions) = ring.split();
     submitter.register_ring_fd()?;
+    register_sockets(&submitter)?;
     Ok((Submissions { submitter, queue }, completions))
 }
 
@@ -76,35 +97,40 @@ impl Submissions<'_> {
         self.enter_for(1)
     }
 
+    /// Arms the accept. The index that it completes with is both the socket's place in the ring's
+    /// table and the connection's: the kernel hands it out again only after `close`.
     pub(crate) fn accept(&mut self, listener: RawFd) {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener)).build();
+        let entry = opcode::AcceptMulti::new(types::Fd(listener))
+            .allocate_file_index(true)
+            .build();
         self.push(entry, Operation::Accept, 0);
     }
 
-    pub(crate) fn receive(&mut self, socket: RawFd, index: usize) {
-        let entry = opcode::RecvMulti::new(types::Fd(socket), buffers::GROUP).build();
+    pub(crate) fn receive(&mut self, index: usize) {
+        let entry = opcode::RecvMulti::new(fixed(index), buffers::GROUP).build();
         self.push(entry, Operation::Receive, index);
     }
 
     /// Queues a send of `bytes`, which must stay where they are until it has completed.
     ///
     /// With MSG_WAITALL the kernel goes on by itself after a short send (io_uring_prep_send(3)).
-    pub(crate) fn send(&mut self, socket: RawFd, index: usize, bytes: &[u8]) {
-        let entry = opcode::Send::new(types::Fd(socket), bytes.as_ptr(), bytes.len() as u32)
+    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) {
+        let entry = opcode::Send::new(fixed(index), bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build();
         self.push(entry, Operation::Send, index);
     }
 
-    /// Ends the receive that is armed on `socket`, which then completes with zero bytes.
-    pub(crate) fn shutdown(&mut self, socket: RawFd) {
-        let entry = opcode::Shutdown::new(types::Fd(socket), libc::SHUT_RDWR).build();
-        self.push(entry.flags(Flags::SKIP_SUCCESS), Operation::Forgotten, 0);
+    /// Ends the receive that is armed on connection `index`, which then completes with zero bytes.
+    pub(crate) fn shutdown(&mut self, index: usize) {
+        let entry = opcode::Shutdown::new(fixed(index), libc::SHUT_RDWR).build();
+        self.push(entry, Operation::Shutdown, index);
     }
 
-    pub(crate) fn close(&mut self, socket: RawFd) {
-        let entry = opcode::Close::new(types::Fd(socket)).build();
-        self.push(entry.flags(Flags::SKIP_SUCCESS), Operation::Forgotten, 0);
+    /// Queues the close of a connection that has no other operation left.
+    pub(crate) fn close(&mut self, index: usize) {
+        let entry = opcode::Close::new(fixed(index)).build();
+        self.push(entry.flags(Flags::SKIP_SUCCESS), Operation::Close, index);
     }
 
     fn enter_for(&mut self, completions: usize) -> io::Result<()> {
@@ -143,7 +169,8 @@ impl From<cqueue::Entry> for Completion {
             0 => Operation::Accept,
             1 => Operation::Receive,
             2 => Operation::Send,
-            _ => Operation::Forgotten,
+            3 => Operation::Shutdown,
+            _ => Operation::Close,
         };
         let result = entry.result();
         Self {

@@ -1,14 +1,17 @@
 //! The loop: enter the ring, reap what has finished, queue what follows from it.
 //!
 //! ```text
-//!            accept                       every head answered
-//!   free ------------> receiving ------------------------------> receiving + sending
-//!    ^                     |  <------------------------------------   |
-//!    |                     | end of stream,        all sent           | end of stream
-//!    |                     | refused head                             v
-//!    +---------------------+ <---------------------------------- sending
-//!             close                        all sent
+//!          accept               heads answered
+//!   free ----------> receiving ----------------> receiving + sending
+//!    ^                |     ^                         |      |
+//!    |  end of stream |     +-------------------------+      | end of stream
+//!    +----------------+              all sent                v
+//!    +---------------------------------------------------- sending
+//!                            all sent
 //! ```
+//!
+//! A refused head or a failed send adds a shutdown, whose effect is an end of stream. The slot is
+//! free when the kernel has no operation left for it.
 
 use std::io;
 use std::net::TcpListener;
@@ -28,7 +31,6 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
         submissions,
         answers: Answers::new(),
         connections: Vec::new(),
-        free: Vec::new(),
         listener: listener.as_raw_fd(),
     };
     server.submissions.accept(server.listener);
@@ -48,11 +50,9 @@ struct Server<'ring> {
     submissions: Submissions<'ring>,
     buffers: Buffers,
     answers: Answers,
-    /// Indexed by the lower half of `user_data`. Growing it moves the connections but not the
+    /// Indexed as the ring's table of sockets is. Growing it moves the connections but not the
     /// heap memory of their buffers, which is what the kernel reads from.
     connections: Vec<Connection>,
-    /// The slots with no connection in them.
-    free: Vec<usize>,
     listener: RawFd,
 }
 
@@ -62,14 +62,15 @@ impl Server<'_> {
             Operation::Receive => self.received(&completion),
             Operation::Send => self.sent(&completion),
             Operation::Accept => self.accepted(&completion)?,
-            Operation::Forgotten => {}
+            Operation::Shutdown => self.ended(completion.index),
+            Operation::Close => {}
         }
         Ok(())
     }
 
     fn accepted(&mut self, completion: &Completion) -> io::Result<()> {
         match completion.result {
-            Ok(socket) => self.open(socket as RawFd),
+            Ok(socket) => self.open(socket as usize),
             // The peer left before it was accepted: accept(2).
             Err(libc::ECONNABORTED) => {}
             // Out of descriptors or memory: a benchmark under that condition is worth nothing.
@@ -81,15 +82,14 @@ impl Server<'_> {
         Ok(())
     }
 
-    fn open(&mut self, socket: RawFd) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.connections.push(Connection::new());
-            self.connections.len() - 1
-        });
+    fn open(&mut self, index: usize) {
+        if index >= self.connections.len() {
+            self.connections.resize_with(index + 1, Connection::default);
+        }
         let connection = &mut self.connections[index];
-        connection.reset(socket);
+        connection.reset();
         connection.is_receiving = true;
-        self.submissions.receive(socket, index);
+        self.submissions.receive(index);
     }
 
     fn received(&mut self, completion: &Completion) {
@@ -100,9 +100,7 @@ impl Server<'_> {
                 let fed = connection.feed(bytes, &self.answers);
                 self.buffers.give_back(id);
                 if fed.is_err() {
-                    // Ends the receive, if it is still armed, with a completion of zero bytes.
-                    connection.discard();
-                    self.submissions.shutdown(connection.socket);
+                    self.end(completion.index);
                 }
                 length > 0
             }
@@ -111,10 +109,9 @@ impl Server<'_> {
             _ => false,
         };
         if !completion.more {
-            connection.is_receiving = is_open;
+            self.connections[completion.index].is_receiving = is_open;
             if is_open {
-                self.submissions
-                    .receive(connection.socket, completion.index);
+                self.submissions.receive(completion.index);
             }
         }
         self.advance(completion.index);
@@ -125,12 +122,24 @@ impl Server<'_> {
         connection.is_sending = false;
         match completion.result {
             Ok(length) => connection.advance(length as usize),
-            Err(_) => {
-                connection.discard();
-                self.submissions.shutdown(connection.socket);
-            }
+            Err(_) => self.end(completion.index),
         }
         self.advance(completion.index);
+    }
+
+    /// Gives a connection up: the shutdown makes its receive, if armed, complete with zero bytes.
+    fn end(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.discard();
+        if !connection.is_ending {
+            connection.is_ending = true;
+            self.submissions.shutdown(index);
+        }
+    }
+
+    fn ended(&mut self, index: usize) {
+        self.connections[index].is_ending = false;
+        self.advance(index);
     }
 
     /// Queues the next send, or closes a connection that has nothing left to do.
@@ -139,14 +148,12 @@ impl Server<'_> {
         if connection.is_sending {
             return;
         }
-        let socket = connection.socket;
         let bytes = connection.next_send();
         if !bytes.is_empty() {
-            self.submissions.send(socket, index, bytes);
+            self.submissions.send(index, bytes);
             connection.is_sending = true;
-        } else if !connection.is_receiving {
-            self.submissions.close(socket);
-            self.free.push(index);
+        } else if connection.is_idle() {
+            self.submissions.close(index);
         }
     }
 }

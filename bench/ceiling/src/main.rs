@@ -59,8 +59,13 @@ fn run(options: &Options) -> io::Result<()> {
         pin(cpu)?;
     }
     let listener = listen(options.address)?;
+    let mut ring = ring::open().map_err(|error| {
+        io::Error::other(format!(
+            "no io_uring: {error}; scripts/serve names the cause"
+        ))
+    })?;
     println!("ceiling: listening on {}", listener.local_addr()?);
-    server::serve(&listener)
+    server::serve(&mut ring, &listener)
 }
 
 fn pin(cpu: usize) -> io::Result<()> {

@@ -17,15 +17,16 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 
+use io_uring::IoUring;
+
 use crate::answers::Answers;
 use crate::buffers::Buffers;
 use crate::connection::Connection;
 use crate::ring::{self, Completion, Operation, Submissions};
 
 /// Serves until the ring or the listener fails.
-pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
-    let mut ring = ring::open()?;
-    let (submissions, mut completions) = ring::split(&mut ring)?;
+pub(crate) fn serve(ring: &mut IoUring, listener: &TcpListener) -> io::Result<()> {
+    let (submissions, mut completions) = ring::split(ring)?;
     let mut server = Server {
         buffers: Buffers::register(submissions.submitter())?,
         submissions,

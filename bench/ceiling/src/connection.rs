@@ -1,10 +1,12 @@
-//! One connection: the bytes that wait on either side of it.
+//! One connection: its socket and the bytes that wait on either side of it.
+
+use io_uring::types::Fixed;
 
 use crate::answers::{Answers, Refused};
 
 /// The state of one slot. A closed slot keeps its buffers' memory for the next connection.
-#[derive(Default)]
 pub(crate) struct Connection {
+    pub(crate) socket: Fixed,
     /// Whether a receive is armed.
     pub(crate) is_receiving: bool,
     /// Whether a send of `outgoing[sent..]` is with the kernel; until it ends, `outgoing` rests.
@@ -21,8 +23,22 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Starts over for a new socket.
-    pub(crate) fn reset(&mut self) {
+    pub(crate) fn new() -> Self {
+        Self {
+            socket: Fixed(u32::MAX),
+            is_receiving: false,
+            is_sending: false,
+            is_ending: false,
+            partial: Vec::new(),
+            outgoing: Vec::new(),
+            sent: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Starts over with a new socket.
+    pub(crate) fn reset(&mut self, socket: Fixed) {
+        self.socket = socket;
         self.partial.clear();
         self.outgoing.clear();
         self.sent = 0;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use io_uring::squeue::{Entry, Flags};
+use io_uring::types::Fixed;
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, types};
 
 use crate::buffers;
@@ -30,9 +31,9 @@ pub(crate) enum Operation {
 /// A completion, taken apart.
 pub(crate) struct Completion {
     pub(crate) operation: Operation,
-    /// The connection that the operation is for; zero for an accept.
+    /// The connection that the operation is for; zero for an accept and a close.
     pub(crate) index: usize,
-    /// The connection accepted or a count of bytes, or the errno that the operation failed with.
+    /// The socket accepted or a count of bytes, or the errno that the operation failed with.
     pub(crate) result: Result<u32, i32>,
     pub(crate) buffer: Option<u16>,
     /// Whether a multishot operation is still armed.
@@ -69,10 +70,6 @@ fn register_sockets(submitter: &Submitter<'_>) -> io::Result<()> {
     }
 }
 
-fn fixed(index: usize) -> types::Fixed {
-    types::Fixed(index as u32)
-}
-
 /// The submitting side of the ring.
 pub(crate) struct Submissions<'ring> {
     submitter: Submitter<'ring>,
@@ -97,8 +94,7 @@ impl Submissions<'_> {
         self.enter_for(1)
     }
 
-    /// Arms the accept. The index that it completes with is both the socket's place in the ring's
-    /// table and the connection's: the kernel hands it out again only after `close`.
+    /// Arms the accept, which completes with a socket's place in the ring's table.
     pub(crate) fn accept(&mut self, listener: RawFd) {
         let entry = opcode::AcceptMulti::new(types::Fd(listener))
             .allocate_file_index(true)
@@ -106,31 +102,31 @@ impl Submissions<'_> {
         self.push(entry, Operation::Accept, 0);
     }
 
-    pub(crate) fn receive(&mut self, index: usize) {
-        let entry = opcode::RecvMulti::new(fixed(index), buffers::GROUP).build();
+    pub(crate) fn receive(&mut self, socket: Fixed, index: usize) {
+        let entry = opcode::RecvMulti::new(socket, buffers::GROUP).build();
         self.push(entry, Operation::Receive, index);
     }
 
     /// Queues a send of `bytes`, which must stay where they are until it has completed.
     ///
     /// With MSG_WAITALL the kernel goes on by itself after a short send (io_uring_prep_send(3)).
-    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) {
-        let entry = opcode::Send::new(fixed(index), bytes.as_ptr(), bytes.len() as u32)
+    pub(crate) fn send(&mut self, socket: Fixed, index: usize, bytes: &[u8]) {
+        let entry = opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build();
         self.push(entry, Operation::Send, index);
     }
 
-    /// Ends the receive that is armed on connection `index`, which then completes with zero bytes.
-    pub(crate) fn shutdown(&mut self, index: usize) {
-        let entry = opcode::Shutdown::new(fixed(index), libc::SHUT_RDWR).build();
+    /// Ends the receive that is armed on `socket`, which then completes with zero bytes.
+    pub(crate) fn shutdown(&mut self, socket: Fixed, index: usize) {
+        let entry = opcode::Shutdown::new(socket, libc::SHUT_RDWR).build();
         self.push(entry, Operation::Shutdown, index);
     }
 
-    /// Queues the close of a connection that has no other operation left.
-    pub(crate) fn close(&mut self, index: usize) {
-        let entry = opcode::Close::new(fixed(index)).build();
-        self.push(entry.flags(Flags::SKIP_SUCCESS), Operation::Close, index);
+    /// Queues the close of a socket that has no other operation left.
+    pub(crate) fn close(&mut self, socket: Fixed) {
+        let entry = opcode::Close::new(socket).build();
+        self.push(entry.flags(Flags::SKIP_SUCCESS), Operation::Close, 0);
     }
 
     fn enter_for(&mut self, completions: usize) -> io::Result<()> {

@@ -18,6 +18,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::IoUring;
+use io_uring::types::Fixed;
 
 use crate::answers::Answers;
 use crate::buffers::Buffers;
@@ -32,6 +33,7 @@ pub(crate) fn serve(ring: &mut IoUring, listener: &TcpListener) -> io::Result<()
         submissions,
         answers: Answers::new(),
         connections: Vec::new(),
+        free: Vec::new(),
         listener: listener.as_raw_fd(),
     };
     server.submissions.accept(server.listener);
@@ -51,9 +53,13 @@ struct Server<'ring> {
     submissions: Submissions<'ring>,
     buffers: Buffers,
     answers: Answers,
-    /// Indexed as the ring's table of sockets is. Growing it moves the connections but not the
-    /// heap memory of their buffers, which is what the kernel reads from.
+    /// Growing it moves the connections but not the heap memory of their buffers, which is what
+    /// the kernel reads from.
     connections: Vec<Connection>,
+    /// The slots with no connection in them, last in first out: the next one has its buffers in
+    /// the cache. The places in the ring's table are no such index: the kernel hands them out
+    /// round robin, so that short connections would run through all of them.
+    free: Vec<usize>,
     listener: RawFd,
 }
 
@@ -71,7 +77,7 @@ impl Server<'_> {
 
     fn accepted(&mut self, completion: &Completion) -> io::Result<()> {
         match completion.result {
-            Ok(socket) => self.open(socket as usize),
+            Ok(socket) => self.open(Fixed(socket)),
             // The peer left before it was accepted: accept(2).
             Err(libc::ECONNABORTED) => {}
             // Out of descriptors or memory: a benchmark under that condition is worth nothing.
@@ -83,14 +89,15 @@ impl Server<'_> {
         Ok(())
     }
 
-    fn open(&mut self, index: usize) {
-        if index >= self.connections.len() {
-            self.connections.resize_with(index + 1, Connection::default);
-        }
+    fn open(&mut self, socket: Fixed) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Connection::new());
+            self.connections.len() - 1
+        });
         let connection = &mut self.connections[index];
-        connection.reset();
+        connection.reset(socket);
         connection.is_receiving = true;
-        self.submissions.receive(index);
+        self.submissions.receive(socket, index);
     }
 
     fn received(&mut self, completion: &Completion) {
@@ -110,9 +117,11 @@ impl Server<'_> {
             _ => false,
         };
         if !completion.more {
-            self.connections[completion.index].is_receiving = is_open;
+            let connection = &mut self.connections[completion.index];
+            connection.is_receiving = is_open;
             if is_open {
-                self.submissions.receive(completion.index);
+                self.submissions
+                    .receive(connection.socket, completion.index);
             }
         }
         self.advance(completion.index);
@@ -134,7 +143,7 @@ impl Server<'_> {
         connection.discard();
         if !connection.is_ending {
             connection.is_ending = true;
-            self.submissions.shutdown(index);
+            self.submissions.shutdown(connection.socket, index);
         }
     }
 
@@ -149,12 +158,14 @@ impl Server<'_> {
         if connection.is_sending {
             return;
         }
+        let socket = connection.socket;
         let bytes = connection.next_send();
         if !bytes.is_empty() {
-            self.submissions.send(index, bytes);
+            self.submissions.send(socket, index, bytes);
             connection.is_sending = true;
         } else if connection.is_idle() {
-            self.submissions.close(index);
+            self.submissions.close(socket);
+            self.free.push(index);
         }
     }
 }

@@ -84,15 +84,9 @@ impl Config {
         self.shard.check()?;
         let cpus = self.cores.resolve(topology)?;
         if cpus.is_empty() {
-            return Err(ConfigError::new(
-                "cores",
-                "this process may use no CPU at all",
-            ));
+            return Err(ConfigError::new("cores", "this process may use no CPU at all"));
         }
-        Ok(CheckedConfig {
-            cpus,
-            shard: self.shard,
-        })
+        Ok(CheckedConfig { cpus, shard: self.shard })
     }
 }
 
@@ -112,21 +106,11 @@ impl ShardConfig {
             return Err(ConfigError::new("buffer_bytes", problem));
         }
         if self.mesh_job_count_max == 0 {
-            return Err(ConfigError::new(
-                "mesh_job_count_max",
-                "0 leaves no room for any call",
-            ));
+            return Err(ConfigError::new("mesh_job_count_max", "0 leaves no room for any call"));
         }
         if self.reactor_period.is_zero() || self.block_max.is_zero() {
-            let key = if self.block_max.is_zero() {
-                "block_max"
-            } else {
-                "reactor_period"
-            };
-            return Err(ConfigError::new(
-                key,
-                "0 is not a period; write at least 1 microsecond",
-            ));
+            let key = if self.block_max.is_zero() { "block_max" } else { "reactor_period" };
+            return Err(ConfigError::new(key, "0 is not a period; write at least 1 microsecond"));
         }
         Ok(())
     }
@@ -136,10 +120,7 @@ fn check_power_of_two(key: &'static str, value: u32) -> Result<(), ConfigError> 
     if value.is_power_of_two() && (8..=32_768).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError::new(
-        key,
-        format!("{value} is not a power of two from 8 to 32768"),
-    ))
+    Err(ConfigError::new(key, format!("{value} is not a power of two from 8 to 32768")))
 }
 
 #[cfg(test)]
@@ -151,11 +132,7 @@ mod tests {
         let mut config = Config::default();
         change(&mut config.shard);
         let topology = Topology::read([0], Path::new("/nonexistent"));
-        let error = config
-            .checked(&topology)
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
+        let error = config.checked(&topology).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 
@@ -164,10 +141,7 @@ mod tests {
         check(|shard| shard.ring_entries = 1000, "ring_entries: 1000");
         check(|shard| shard.buffer_count = 4, "buffer_count: 4");
         check(|shard| shard.buffer_bytes = 0, "buffer_bytes: 0");
-        check(
-            |shard| shard.mesh_job_count_max = 0,
-            "mesh_job_count_max: 0",
-        );
+        check(|shard| shard.mesh_job_count_max = 0, "mesh_job_count_max: 0");
         check(|shard| shard.block_max = Duration::ZERO, "block_max: 0");
     }
 

@@ -17,10 +17,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error about the setting `key`.
     pub fn new(key: &'static str, problem: impl Into<String>) -> ConfigError {
-        ConfigError {
-            key,
-            problem: problem.into(),
-        }
+        ConfigError { key, problem: problem.into() }
     }
 }
 
@@ -92,10 +89,7 @@ impl fmt::Display for RuntimeError {
             RuntimeError::RingDenied { advice, source } => {
                 write!(f, "io_uring is not available ({source}): {advice}")
             }
-            RuntimeError::MemlockTooLow {
-                limit_bytes,
-                needed_bytes,
-            } => write!(
+            RuntimeError::MemlockTooLow { limit_bytes, needed_bytes } => write!(
                 f,
                 "the limit on locked memory is {} KiB, and at least {} KiB are needed: \
                  shell: ulimit -l {}; systemd: LimitMEMLOCK=8M; Docker: --ulimit memlock=8388608; \
@@ -112,10 +106,7 @@ impl fmt::Display for RuntimeError {
             RuntimeError::Executor(text) => write!(f, "glommio's executor can not start: {text}"),
             RuntimeError::Start(source) => source.fmt(f),
             RuntimeError::ShardPanicked { shard, text } => {
-                write!(
-                    f,
-                    "shard {shard} panicked and its connections are lost: {text}"
-                )
+                write!(f, "shard {shard} panicked and its connections are lost: {text}")
             }
         }
     }

@@ -54,12 +54,7 @@ where
         .collect::<Result<_, RuntimeError>>()?;
     let stats: Vec<Arc<Stats>> = remotes.iter().map(|_| Arc::default()).collect();
     let origin = Instant::now();
-    let mut handle = Handle {
-        remotes,
-        stats,
-        threads: Vec::new(),
-        origin,
-    };
+    let mut handle = Handle { remotes, stats, threads: Vec::new(), origin };
     let (ready, readiness) = mpsc::channel();
     for (index, cpu) in config.cpus.iter().enumerate() {
         let seat = Seat {
@@ -143,15 +138,7 @@ impl Seat {
         S: FnOnce(Rc<Shard>) -> F + 'static,
         F: Future<Output = Result<(), StartError>> + 'static,
     {
-        let Seat {
-            config,
-            remote,
-            peers,
-            stats,
-            origin,
-            ready,
-            ..
-        } = self;
+        let Seat { config, remote, peers, stats, origin, ready, .. } = self;
         let pool = Rc::new(BufferPool::new(config.buffer_count, config.buffer_bytes));
         let mut ring = match Uring::new(&config, &pool, remote.alarm_fd(), origin) {
             Ok(ring) => ring,
@@ -164,15 +151,8 @@ impl Seat {
             tracing::info!(features = %ring.features(), "ring");
         }
         let now = moment_since(origin);
-        let shard = Rc::new(Shard::new(
-            &config,
-            pool,
-            remote,
-            peers,
-            stats,
-            Box::new(Machine),
-            now,
-        ));
+        let shard =
+            Rc::new(Shard::new(&config, pool, remote, peers, stats, Box::new(Machine), now));
         let current = shard.enter();
         let starting = start(Rc::clone(&shard));
         shard.spawn(async move {
@@ -217,10 +197,7 @@ impl Handle {
 
     /// What signals and other threads use to end the shards.
     pub fn stopper(&self) -> Stopper {
-        Stopper {
-            remotes: Arc::clone(&self.remotes),
-            origin: self.origin,
-        }
+        Stopper { remotes: Arc::clone(&self.remotes), origin: self.origin }
     }
 
     /// Waits until every shard has ended.
@@ -289,9 +266,7 @@ impl Stopper {
     /// it ends with whatever is unfinished.
     pub fn drain(&self, patience: Duration) {
         let deadline = moment_since(self.origin) + patience;
-        self.remotes
-            .iter()
-            .for_each(|remote| remote.drain(deadline));
+        self.remotes.iter().for_each(|remote| remote.drain(deadline));
     }
 
     /// Has every shard end now. Connections are closed where they stand.
@@ -301,8 +276,6 @@ impl Stopper {
 
     /// Whether a drain or a stop has begun.
     pub fn is_stopping(&self) -> bool {
-        self.remotes
-            .iter()
-            .any(|remote| remote.phase() > crate::remote::Phase::Running)
+        self.remotes.iter().any(|remote| remote.phase() > crate::remote::Phase::Running)
     }
 }

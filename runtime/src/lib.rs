@@ -38,10 +38,7 @@
 
 mod clock;
 mod config;
-#[allow(
-    unsafe_code,
-    reason = "the one place that talks to the kernel and owns its memory"
-)]
+#[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]
 mod driver;
 mod error;
 mod launch;
@@ -66,7 +63,7 @@ pub use driver::buffers::{BufferId, BufferPool, Received};
 pub use driver::operation::{
     AddressPointer, BytesPointer, Half, Kind as OperationKind, Operation, Token,
 };
-pub use driver::probe::Features;
+pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
 pub use launch::{Handle, StartError, Stopper, launch};

@@ -44,9 +44,7 @@ impl FromStr for Address {
             return Ok(Address::Unix(PathBuf::from(path)));
         }
         // A name would need a resolver; the one that everybody types needs none.
-        let numeric = text
-            .strip_prefix("localhost:")
-            .map(|port| format!("127.0.0.1:{port}"));
+        let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
         numeric.as_deref().unwrap_or(text).parse().map(Address::Tcp).map_err(|_| {
             let problem = format!(
                 "\"{text}\" is no address to listen on; write IP:PORT such as 127.0.0.1:8080 or \
@@ -85,10 +83,7 @@ pub struct ListenConfig {
 
 impl Default for ListenConfig {
     fn default() -> ListenConfig {
-        ListenConfig {
-            backlog: 4096,
-            shares_port: false,
-        }
+        ListenConfig { backlog: 4096, shares_port: false }
     }
 }
 
@@ -129,10 +124,7 @@ impl BoundSockets {
 
     /// Takes the sockets of the next shard.
     pub fn pop_shard(&mut self) -> Option<ShardSockets> {
-        self.shards.pop().map(|sockets| ShardSockets {
-            sockets,
-            addresses: self.addresses.clone(),
-        })
+        self.shards.pop().map(|sockets| ShardSockets { sockets, addresses: self.addresses.clone() })
     }
 
     fn bind_one(&mut self, address: &Address, config: &ListenConfig) -> io::Result<()> {
@@ -190,9 +182,7 @@ impl ShardSockets {
     pub fn into_listeners(self) -> Vec<Listener> {
         let shard = Shard::current();
         let sockets = self.sockets.into_iter().zip(self.addresses);
-        sockets
-            .map(|(socket, address)| Listener::new(&shard, socket, address))
-            .collect()
+        sockets.map(|(socket, address)| Listener::new(&shard, socket, address)).collect()
     }
 }
 
@@ -246,12 +236,7 @@ impl Listener {
         address: Address,
     ) -> Listener {
         let key = shard.driver.listen(descriptor);
-        Listener {
-            shard: Rc::clone(shard),
-            key,
-            address,
-            has_logged_pause: false,
-        }
+        Listener { shard: Rc::clone(shard), key, address, has_logged_pause: false }
     }
 
     /// Where it listens.
@@ -334,10 +319,7 @@ impl Listener {
         // Errors end it as well: what can not be accepted now will not be served by us.
         let descriptor = self.shard.driver.descriptor(self.key).ok()?;
         let accepted = self.shard.host.accept_now(descriptor).ok().flatten()?;
-        Some(Stream::new(
-            Rc::clone(&self.shard),
-            self.shard.driver.adopt_descriptor(accepted),
-        ))
+        Some(Stream::new(Rc::clone(&self.shard), self.shard.driver.adopt_descriptor(accepted)))
     }
 }
 
@@ -353,34 +335,16 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_they_are_read() {
-        for text in [
-            "127.0.0.1:8080",
-            "[::1]:80",
-            "0.0.0.0:0",
-            "unix:/run/app.sock",
-        ] {
-            assert_eq!(
-                text.parse::<Address>().map(|a| a.to_string()),
-                Ok(text.to_owned())
-            );
+        for text in ["127.0.0.1:8080", "[::1]:80", "0.0.0.0:0", "unix:/run/app.sock"] {
+            assert_eq!(text.parse::<Address>().map(|a| a.to_string()), Ok(text.to_owned()));
         }
-        let local = "localhost:80"
-            .parse::<Address>()
-            .map(|address| address.to_string());
+        let local = "localhost:80".parse::<Address>().map(|address| address.to_string());
         assert_eq!(local, Ok("127.0.0.1:80".to_owned()));
     }
 
     #[test]
     fn what_is_no_address_is_explained() {
-        for text in [
-            "",
-            "8080",
-            ":8080",
-            "127.0.0.1",
-            "example.com:80",
-            "unix:",
-            "1.2.3.4:99999",
-        ] {
+        for text in ["", "8080", ":8080", "127.0.0.1", "example.com:80", "unix:", "1.2.3.4:99999"] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains("write IP:PORT"), "{text}: {error}");
         }

@@ -97,9 +97,7 @@ impl Stream {
         unsent_bytes_max: usize,
         context: &Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.shard
-            .driver
-            .poll_sent(self.key, unsent_bytes_max, context)
+        self.shard.driver.poll_sent(self.key, unsent_bytes_max, context)
     }
 
     /// Bytes that are queued and not sent yet.

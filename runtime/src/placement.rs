@@ -49,10 +49,7 @@ impl Cores {
 
 fn first_cpus(count: usize, topology: &Topology) -> Result<Vec<usize>, ConfigError> {
     let mut cpus = topology.physical_cpus();
-    let siblings = topology
-        .cpus()
-        .into_iter()
-        .filter(|cpu| !cpus.contains(cpu));
+    let siblings = topology.cpus().into_iter().filter(|cpu| !cpus.contains(cpu));
     let siblings: Vec<_> = siblings.collect();
     cpus.extend(siblings);
     if count == 0 || count > cpus.len() {
@@ -130,10 +127,7 @@ impl fmt::Display for Cores {
 }
 
 fn format_list(cpus: &[usize]) -> String {
-    cpus.iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -143,9 +137,7 @@ mod tests {
 
     fn check(text: &str, expected: Result<&[usize], &str>) {
         let topology = Topology::read([0, 1, 2, 3, 6], Path::new("/nonexistent"));
-        let resolved = text
-            .parse::<Cores>()
-            .and_then(|cores| cores.resolve(&topology));
+        let resolved = text.parse::<Cores>().and_then(|cores| cores.resolve(&topology));
         match (resolved, expected) {
             (Ok(cpus), Ok(expected)) => assert_eq!(cpus, expected, "{text}"),
             (Err(error), Err(part)) => {
@@ -175,17 +167,7 @@ mod tests {
         check("4-5", Err("CPU 4 does not exist"));
         check("1,1", Err("CPU 1 is named twice"));
         check("0-2,2", Err("CPU 2 is named twice"));
-        for text in [
-            "",
-            "-1",
-            "a",
-            "1,,2",
-            "3-1",
-            "1-",
-            "0x1,2",
-            "1.5",
-            "0-99999999999",
-        ] {
+        for text in ["", "-1", "a", "1,,2", "3-1", "1-", "0x1,2", "1.5", "0-99999999999"] {
             check(text, Err("is not understood"));
         }
     }
@@ -193,10 +175,7 @@ mod tests {
     #[test]
     fn is_written_as_it_is_read() {
         for text in ["all", "physical", "3", "1,2", "6,"] {
-            assert_eq!(
-                text.parse::<Cores>().map(|cores| cores.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<Cores>().map(|cores| cores.to_string()), Ok(text.to_owned()));
         }
     }
 }

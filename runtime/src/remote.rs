@@ -68,8 +68,7 @@ impl Remote {
 
     /// Begins to drain, to end at `deadline` at the latest; an earlier deadline wins.
     pub(crate) fn drain(&self, deadline: Moment) {
-        self.drain_deadline
-            .fetch_min(deadline.as_nanos(), Ordering::AcqRel);
+        self.drain_deadline.fetch_min(deadline.as_nanos(), Ordering::AcqRel);
         self.enter_phase(Phase::Draining);
     }
 
@@ -143,9 +142,7 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Remote").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -98,10 +98,7 @@ impl Shard {
 
     /// The shard that runs the calling task, `None` on any other thread.
     pub fn try_current() -> Option<Rc<Shard>> {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
     /// This shard's number.
@@ -148,6 +145,13 @@ impl Shard {
         self.driver.recycle(buffer);
     }
 
+    /// Whether more than half of the receive buffers are free: a task may then hold one for longer
+    /// than its turn.
+    pub fn has_spare_buffers(&self) -> bool {
+        let pool = &self.driver.pool;
+        pool.lent_count() * 2 > usize::from(pool.count())
+    }
+
     /// Lets the shard's other tasks and its ring have a turn.
     pub async fn yield_now(&self) {
         let mut has_yielded = false;
@@ -192,10 +196,7 @@ impl Shard {
 
     /// Completes when the shard begins to drain.
     pub fn drained(self: &Rc<Self>) -> Drained {
-        Drained {
-            shard: Rc::clone(self),
-            key: None,
-        }
+        Drained { shard: Rc::clone(self), key: None }
     }
 
     /// One pass of the shard: runs what is ready, hands operations down, takes completions in,
@@ -280,11 +281,7 @@ impl Shard {
     #[cold]
     fn on_panic(&self, panic: &(dyn Any + Send)) {
         self.stats.panics.add(1);
-        tracing::error!(
-            shard = self.id().0,
-            panic = panic_text(panic),
-            "a task panicked"
-        );
+        tracing::error!(shard = self.id().0, panic = panic_text(panic), "a task panicked");
     }
 
     /// How long the ring may block.
@@ -295,10 +292,7 @@ impl Shard {
         if self.has_work() || !self.fall_asleep() {
             return Wait::No;
         }
-        Wait::Until(
-            self.next_deadline()
-                .map_or(latest, |deadline| latest.min(deadline)),
-        )
+        Wait::Until(self.next_deadline().map_or(latest, |deadline| latest.min(deadline)))
     }
 
     fn read_clock(&self, world: &mut impl World) {
@@ -436,6 +430,5 @@ impl Drop for CurrentGuard {
 /// What a panic said, where it said it in words.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -35,9 +35,7 @@ impl SignalWatch {
                 }
             }
         };
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(watch)?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
         Ok(SignalWatch(handle))
     }
 }

@@ -11,10 +11,7 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds to the counter. Only the shard that owns the statistics may call this.
     pub fn add(&self, amount: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(amount),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
     /// The current value; may be a few additions old on another thread.
@@ -69,8 +66,6 @@ pub struct Stats {
 impl Stats {
     /// Streams that are open now.
     pub fn streams_open(&self) -> u64 {
-        self.streams_opened
-            .value()
-            .saturating_sub(self.streams_closed.value())
+        self.streams_opened.value().saturating_sub(self.streams_closed.value())
     }
 }

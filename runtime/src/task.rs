@@ -72,25 +72,13 @@ impl Tasks {
         let mut entries = self.entries.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let index = u32::try_from(entries.len()).expect("fewer tasks than memory");
-            entries.push(Entry {
-                generation: 0,
-                is_queued: false,
-                future: None,
-                waker: None,
-            });
+            entries.push(Entry { generation: 0, is_queued: false, future: None, waker: None });
             index
         });
         let entry = &mut entries[index as usize];
-        let key = TaskKey {
-            index,
-            generation: entry.generation,
-        };
+        let key = TaskKey { index, generation: entry.generation };
         let remote = Arc::clone(remote);
-        let header = Header {
-            remote,
-            key,
-            is_sent: AtomicBool::new(false),
-        };
+        let header = Header { remote, key, is_sent: AtomicBool::new(false) };
         entry.future = Some(future);
         entry.waker = Some(Waker::from(Arc::new(header)));
         self.live_count.set(self.live_count.get() + 1);
@@ -118,10 +106,7 @@ impl Tasks {
         for (index, entry) in entries.iter_mut().enumerate() {
             if entry.waker.is_some() && !entry.is_queued {
                 entry.is_queued = true;
-                queue.push_back(TaskKey {
-                    index: index as u32,
-                    generation: entry.generation,
-                });
+                queue.push_back(TaskKey { index: index as u32, generation: entry.generation });
             }
         }
     }
@@ -186,14 +171,9 @@ impl Tasks {
 
     fn any_live(&self) -> Option<(TaskKey, BoxedFuture)> {
         let mut entries = self.entries.borrow_mut();
-        let (index, entry) = entries
-            .iter_mut()
-            .enumerate()
-            .find(|(_, entry)| entry.future.is_some())?;
-        let key = TaskKey {
-            index: index as u32,
-            generation: entry.generation,
-        };
+        let (index, entry) =
+            entries.iter_mut().enumerate().find(|(_, entry)| entry.future.is_some())?;
+        let key = TaskKey { index: index as u32, generation: entry.generation };
         Some((key, entry.future.take()?))
     }
 }

@@ -106,10 +106,7 @@ impl Wheel {
     /// Sets when the timer fires; a moment that has passed fires with the next turn.
     pub(crate) fn arm(&mut self, key: TimerKey, deadline: Moment) {
         // Rounded up: a timer never fires early.
-        let due = deadline
-            .as_nanos()
-            .div_ceil(TICK_NANOS)
-            .max(self.elapsed + 1);
+        let due = deadline.as_nanos().div_ceil(TICK_NANOS).max(self.elapsed + 1);
         let entry = self.entry(key.0);
         entry.is_expired = false;
         let is_later = entry.linked.is_some() && due >= entry.due;
@@ -190,9 +187,7 @@ impl Wheel {
         let level = self.occupied.iter().position(|occupied| *occupied != 0)?;
         let shift = level * PLACE_BITS;
         let current = (self.elapsed >> shift) as usize % PLACE_COUNT;
-        let ahead = self.occupied[level]
-            .rotate_right(current as u32)
-            .trailing_zeros() as usize;
+        let ahead = self.occupied[level].rotate_right(current as u32).trailing_zeros() as usize;
         let place = (current + ahead) % PLACE_COUNT;
         let turn_start = self.elapsed >> (shift + PLACE_BITS) << (shift + PLACE_BITS);
         let mut start = turn_start + ((place as u64) << shift);
@@ -221,12 +216,7 @@ impl Wheel {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Entry {
-            linked,
-            previous,
-            next,
-            ..
-        } = *self.entry(index);
+        let Entry { linked, previous, next, .. } = *self.entry(index);
         let Some((level, place)) = linked else { return };
         self.entry(index).linked = None;
         if next != NONE {
@@ -259,10 +249,7 @@ impl Timer {
     /// A timer that is not armed.
     pub fn new(shard: &Rc<Shard>) -> Timer {
         let key = shard.wheel.borrow_mut().insert();
-        Timer {
-            shard: Rc::clone(shard),
-            key,
-        }
+        Timer { shard: Rc::clone(shard), key }
     }
 
     /// Fires at `deadline`, or up to one [`TICK`] later. Moving it later costs next to nothing.
@@ -277,10 +264,7 @@ impl Timer {
 
     /// Ready once the deadline has passed, and until the timer is armed again.
     pub fn poll_expired(&self, context: &Context<'_>) -> Poll<()> {
-        self.shard
-            .wheel
-            .borrow_mut()
-            .poll_expired(self.key, context)
+        self.shard.wheel.borrow_mut().poll_expired(self.key, context)
     }
 
     /// Waits for the deadline; forever while the timer is not armed.
@@ -366,19 +350,10 @@ mod tests {
     fn run_seed(seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let now = random.u64(0..10_000);
-        let mut model = Model {
-            random,
-            now,
-            wheel: Wheel::new(at(now)),
-            timers: Vec::new(),
-        };
+        let mut model = Model { random, now, wheel: Wheel::new(at(now)), timers: Vec::new() };
         for step in 0..400 {
             model.step();
-            assert_eq!(
-                model.wheel.count(),
-                model.timers.len(),
-                "seed {seed}, step {step}"
-            );
+            assert_eq!(model.wheel.count(), model.timers.len(), "seed {seed}, step {step}");
         }
     }
 
@@ -420,10 +395,7 @@ mod tests {
             self.now += self.any_delay();
             let now = self.now;
             let fired = self.wheel.advance(at(now));
-            let due = self
-                .timers
-                .iter_mut()
-                .filter(|(_, due)| due.is_some_and(|due| due <= now));
+            let due = self.timers.iter_mut().filter(|(_, due)| due.is_some_and(|due| due <= now));
             let mut count = 0;
             for (key, due) in due {
                 assert!(is_expired(&self.wheel, *key), "a timer is late");

@@ -39,9 +39,7 @@ impl Topology {
                 _ => (usize::MAX, cpu),
             }
         };
-        Topology {
-            cpus: allowed.into_iter().map(|cpu| (cpu, core(cpu))).collect(),
-        }
+        Topology { cpus: allowed.into_iter().map(|cpu| (cpu, core(cpu))).collect() }
     }
 
     /// Every allowed CPU, ascending.
@@ -53,11 +51,7 @@ impl Topology {
     pub fn physical_cpus(&self) -> Vec<usize> {
         let mut seen = std::collections::BTreeSet::new();
         let first = |(_, core): &(&usize, &PhysicalCore)| seen.insert(**core);
-        self.cpus
-            .iter()
-            .filter(first)
-            .map(|(cpu, _)| *cpu)
-            .collect()
+        self.cpus.iter().filter(first).map(|(cpu, _)| *cpu).collect()
     }
 
     /// Whether the process may use this CPU.
@@ -72,10 +66,7 @@ mod tests {
 
     fn with_siblings(cores: &[(usize, usize, usize)]) -> Topology {
         Topology {
-            cpus: cores
-                .iter()
-                .map(|(cpu, package, core)| (*cpu, (*package, *core)))
-                .collect(),
+            cpus: cores.iter().map(|(cpu, package, core)| (*cpu, (*package, *core))).collect(),
         }
     }
 

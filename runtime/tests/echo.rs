@@ -11,14 +11,11 @@ use support::{EchoServer, pattern};
 #[test]
 fn bytes_come_back_as_they_were_sent() {
     let server = EchoServer::start(2, &["127.0.0.1:0"]);
-    let mut streams: Vec<_> = (0..32)
-        .map(|_| TcpStream::connect(server.tcp()).expect("connect"))
-        .collect();
+    let mut streams: Vec<_> =
+        (0..32).map(|_| TcpStream::connect(server.tcp()).expect("connect")).collect();
     for round in 0..20 {
         for (index, stream) in streams.iter_mut().enumerate() {
-            stream
-                .write_all(&pattern(round + index, 1 + index * 37))
-                .expect("send");
+            stream.write_all(&pattern(round + index, 1 + index * 37)).expect("send");
         }
         for (index, stream) in streams.iter_mut().enumerate() {
             let mut reply = vec![0; 1 + index * 37];
@@ -44,12 +41,7 @@ fn megabytes_pass_in_both_directions_and_partial_sends_are_finished() {
     let mut received = Vec::new();
     (&stream).read_to_end(&mut received).expect("receive");
     sender.join().expect("sender");
-    assert!(
-        received == sent,
-        "{} bytes of {}",
-        received.len(),
-        sent.len()
-    );
+    assert!(received == sent, "{} bytes of {}", received.len(), sent.len());
     server.stop();
 }
 
@@ -107,14 +99,10 @@ fn a_reset_in_any_state_ends_the_stream_and_nothing_else() {
     let mut witness = TcpStream::connect(server.tcp()).expect("connect");
     for bytes_before in [0, 1, 100_000] {
         let stream = TcpStream::connect(server.tcp()).expect("connect");
-        (&stream)
-            .write_all(&pattern(0, bytes_before))
-            .expect("send");
+        (&stream).write_all(&pattern(0, bytes_before)).expect("send");
         let socket = socket2::Socket::from(stream);
         // Linger zero: close sends RST (socket(7)).
-        socket
-            .set_linger(Some(std::time::Duration::ZERO))
-            .expect("linger");
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("linger");
         drop(socket);
         witness.write_all(b"x").expect("send");
         witness.read_exact(&mut [0]).expect("reply");

@@ -1,4 +1,59 @@
 //! An HTTP/1.1 server on a thread-per-core io_uring runtime.
+//!
+//! ```no_run
+//! use corelane::{App, Json, Path, State, get};
+//! use serde::Serialize;
+//! use std::cell::Cell;
+//!
+//! #[derive(Serialize)]
+//! struct Greeting { name: String, count: u64 }
+//!
+//! fn main() -> corelane::Result<()> {
+//!     App::new()
+//!         .state(|_shard| async { Cell::new(0u64) }) // one on every shard; need not be Send
+//!         .route("/plaintext", get(async || "Hello, World!"))
+//!         .route("/hello/{name}", get(async |Path(name): Path<String>, count: State<Cell<u64>>| {
+//!             count.set(count.get() + 1);
+//!             Json(Greeting { name, count: count.get() })
+//!         }))
+//!         .serve("0.0.0.0:8080")
+//! }
+//! ```
+//!
+//! Each CPU runs one shard: a pinned thread with its own ring, listeners, connections, handlers
+//! and state. Handlers are asynchronous functions; they need not be `Send` and may hold `Rc` and
+//! `RefCell`. What another shard owns is reached with [`runtime::Shard::call`].
 #![forbid(unsafe_code)]
 
+mod app;
+mod body;
+mod config;
+mod date;
+mod error;
+pub mod extract;
+mod handler;
 pub mod http1;
+mod json;
+mod problem;
+mod response;
+mod router;
+mod serve;
+mod stats;
+
+pub use app::{App, Server};
+pub use body::{Body, BodyStream};
+pub use config::ServerConfig;
+pub use corelane_runtime as runtime;
+pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
+pub use error::{BoxError, Error, Result};
+pub use extract::{
+    BodyChunk, Exchange, FromRequest, Headers, Path, PeerAddress, Query, Request, RequestBody,
+    RequestBodyError, State,
+};
+pub use handler::Handler;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use json::Json;
+pub use problem::Problem;
+pub use response::{IntoHeaders, IntoResponse, Responder, Response};
+pub use router::{MethodRouter, delete, get, patch, post, put};
+pub use stats::{Deadline, ServerStats};

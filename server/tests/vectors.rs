@@ -48,10 +48,7 @@ impl Peer {
         self.pending.extend_from_slice(piece);
         let limits = Limits::default();
         loop {
-            let consumed = match self
-                .connection
-                .step(&self.pending, &limits, &mut self.fields)
-            {
+            let consumed = match self.connection.step(&self.pending, &limits, &mut self.fields) {
                 Step::NeedMore { consumed } => return drop(self.pending.drain(..consumed)),
                 Step::Refused(_) | Step::Closed => return,
                 Step::Head(head) => self.head(&head),
@@ -70,9 +67,7 @@ impl Peer {
             method: head.method.to_string(),
             path: text(head.path(&self.pending)),
             query: head.query.map(|query| text(query.of(&self.pending))),
-            authority: head
-                .authority
-                .map(|authority| text(authority.of(&self.pending))),
+            authority: head.authority.map(|authority| text(authority.of(&self.pending))),
             expects_continue: head.expects_continue,
             ..Request::default()
         };
@@ -95,9 +90,7 @@ impl Peer {
         let refusal = self.connection.refusal();
         let statuses = self.requests.iter().map(|_| 200);
         Seen {
-            statuses: statuses
-                .chain(refusal.map(|error| error.status().as_u16()))
-                .collect(),
+            statuses: statuses.chain(refusal.map(|error| error.status().as_u16())).collect(),
             after: match self.connection.end_of_input(&self.pending) {
                 _ if self.connection.is_closing() && !self.connection.is_in_body() => After::Closed,
                 EndOfInput::Clean => After::Open,
@@ -140,24 +133,12 @@ fn splits(size: usize) -> impl Iterator<Item = usize> {
 /// Compares what was seen with the vector, whose own requests start at `first`.
 fn check(vector: &Vector, seen: &Seen, before: usize, behind: usize) {
     let (name, expected) = (&vector.name, &vector.expected);
-    let answered = [
-        vec![200; before],
-        expected.statuses.clone(),
-        vec![200; behind],
-    ]
-    .concat();
+    let answered = [vec![200; before], expected.statuses.clone(), vec![200; behind]].concat();
     assert_eq!(seen.statuses, answered, "{name}: statuses");
-    assert_eq!(
-        seen.after, expected.after,
-        "{name}: what the connection does then"
-    );
+    assert_eq!(seen.after, expected.after, "{name}: what the connection does then");
     assert_eq!(seen.refusal, expected.refusal.as_deref(), "{name}: reason");
     let requests = &seen.requests[before..seen.requests.len() - behind];
-    assert_eq!(
-        requests.len(),
-        expected.requests.len(),
-        "{name}: number of requests"
-    );
+    assert_eq!(requests.len(), expected.requests.len(), "{name}: number of requests");
     for (seen, expected) in requests.iter().zip(&expected.requests) {
         check_request(name, seen, expected);
     }
@@ -180,10 +161,7 @@ fn check_request(name: &str, seen: &Request, expected: &Request) {
 /// The vectors are split between tests by family, so that they run side by side.
 fn check_family(family: &str) {
     let vectors = vector::all();
-    let own: Vec<_> = vectors
-        .iter()
-        .filter(|v| v.name.starts_with(family))
-        .collect();
+    let own: Vec<_> = vectors.iter().filter(|v| v.name.starts_with(family)).collect();
     assert!(!own.is_empty(), "no vector in {family}");
     for vector in own {
         check(vector, &run_however_cut(&vector.name, &vector.input), 0, 0);
@@ -235,20 +213,10 @@ fn expect() {
 
 #[test]
 fn every_family_is_run() {
-    const FAMILIES: [&str; 7] = [
-        "chunked",
-        "connection",
-        "expect",
-        "fields",
-        "framing",
-        "host",
-        "start_line",
-    ];
+    const FAMILIES: [&str; 7] =
+        ["chunked", "connection", "expect", "fields", "framing", "host", "start_line"];
     let vectors = vector::all();
-    let mut families: Vec<_> = vectors
-        .iter()
-        .filter_map(|v| v.name.split('/').next())
-        .collect();
+    let mut families: Vec<_> = vectors.iter().filter_map(|v| v.name.split('/').next()).collect();
     families.dedup();
     assert_eq!(families, FAMILIES);
 }

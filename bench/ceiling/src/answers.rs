@@ -18,11 +18,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        let mut answers = Self {
-            plaintext: Vec::new(),
-            pipeline: Vec::new(),
-            second: 0,
-        };
+        let mut answers = Self { plaintext: Vec::new(), pipeline: Vec::new(), second: 0 };
         answers.refresh();
         answers
     }
@@ -30,9 +26,7 @@ impl Answers {
     /// Brings `Date` up to the second; called once a turn.
     pub(crate) fn refresh(&mut self) {
         let now = SystemTime::now();
-        let second = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
             self.second = second;
             self.plaintext = response(now, "Hello, World!");
@@ -97,11 +91,7 @@ mod tests {
     fn check(input: &str, parsed: usize, responses: usize) {
         let mut output = Vec::new();
         let answers = Answers::new();
-        assert_eq!(
-            answers.answer(input.as_bytes(), &mut output).ok(),
-            Some(parsed),
-            "{input:?}"
-        );
+        assert_eq!(answers.answer(input.as_bytes(), &mut output).ok(), Some(parsed), "{input:?}");
         assert_eq!(output, answers.plaintext.repeat(responses), "{input:?}");
     }
 
@@ -116,19 +106,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_well_formed_get() {
-        for input in [
-            "POST / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/9.9\r\n\r\n",
-            "\0",
-            "GET  /",
-        ] {
+        for input in ["POST / HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0", "GET  /"] {
             let mut output = Vec::new();
-            assert!(
-                Answers::new()
-                    .answer(input.as_bytes(), &mut output)
-                    .is_err(),
-                "{input:?}"
-            );
+            assert!(Answers::new().answer(input.as_bytes(), &mut output).is_err(), "{input:?}");
             assert!(output.is_empty());
         }
     }

@@ -36,11 +36,7 @@ impl Buffers {
     pub(crate) fn register(submitter: &Submitter<'_>) -> io::Result<Self> {
         let descriptors = allocate(usize::from(COUNT) * size_of::<BufRingEntry>()).cast();
         let memory = allocate(usize::from(COUNT) * SIZE);
-        let mut buffers = Self {
-            descriptors,
-            memory,
-            tail: 0,
-        };
+        let mut buffers = Self { descriptors, memory, tail: 0 };
         (0..COUNT).for_each(|id| buffers.give_back(id));
         buffers.publish();
         let address = descriptors.as_ptr() as u64;
@@ -51,10 +47,7 @@ impl Buffers {
 
     /// The first `length` bytes of buffer `id`, which a completion has just handed over.
     pub(crate) fn bytes(&self, id: u16, length: usize) -> &[u8] {
-        assert!(
-            id < COUNT && length <= SIZE,
-            "the kernel fills only buffers that it was given"
-        );
+        assert!(id < COUNT && length <= SIZE, "the kernel fills only buffers that it was given");
         // SAFETY: buffer `id` lies within `memory` by the assert. The kernel does not write to it
         // between its completion and `give_back`, which needs `&mut self` and so ends this borrow.
         unsafe {

@@ -78,10 +78,7 @@ impl Connection {
 
     /// The bytes that the next send takes; called only while none is with the kernel.
     pub(crate) fn next_send(&mut self) -> &[u8] {
-        debug_assert!(
-            !self.is_sending,
-            "the kernel is still reading from `outgoing`"
-        );
+        debug_assert!(!self.is_sending, "the kernel is still reading from `outgoing`");
         if self.sent == self.outgoing.len() {
             self.outgoing.clear();
             self.sent = 0;

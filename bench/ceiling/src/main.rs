@@ -60,9 +60,7 @@ fn run(options: &Options) -> io::Result<()> {
     }
     let listener = listen(options.address)?;
     let mut ring = ring::open().map_err(|error| {
-        io::Error::other(format!(
-            "no io_uring: {error}; scripts/serve names the cause"
-        ))
+        io::Error::other(format!("no io_uring: {error}; scripts/serve names the cause"))
     })?;
     println!("ceiling: listening on {}", listener.local_addr()?);
     server::serve(&mut ring, &listener)
@@ -74,18 +72,12 @@ fn pin(cpu: usize) -> io::Result<()> {
     if core.is_some_and(core_affinity::set_for_current) {
         return Ok(());
     }
-    Err(io::Error::other(format!(
-        "this process may not run on CPU {cpu}"
-    )))
+    Err(io::Error::other(format!("this process may not run on CPU {cpu}")))
 }
 
 /// Opens the listener. `TCP_NODELAY` is set once here: accepted sockets inherit it (tcp(7)).
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -103,22 +95,14 @@ struct Options {
 impl Options {
     /// Reads the arguments; `None` means that help was asked for.
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut options = Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            cpu: None,
-        };
+        let mut options = Self { address: SocketAddr::from(([127, 0, 0, 1], 8080)), cpu: None };
         while let Some(flag) = arguments.next() {
             if flag == "--help" {
                 return Ok(None);
             }
-            let value = arguments
-                .next()
-                .ok_or_else(|| format!("{flag} needs a value"))?;
+            let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
             let is_valid = match flag.as_str() {
-                "--listen" => value
-                    .parse()
-                    .map(|address| options.address = address)
-                    .is_ok(),
+                "--listen" => value.parse().map(|address| options.address = address).is_ok(),
                 "--cpu" => value.parse().map(|cpu| options.cpu = Some(cpu)).is_ok(),
                 _ => return Err(format!("unknown option {flag}")),
             };

@@ -96,9 +96,7 @@ impl Submissions<'_> {
 
     /// Arms the accept, which completes with a socket's place in the ring's table.
     pub(crate) fn accept(&mut self, listener: RawFd) {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener))
-            .allocate_file_index(true)
-            .build();
+        let entry = opcode::AcceptMulti::new(types::Fd(listener)).allocate_file_index(true).build();
         self.push(entry, Operation::Accept, 0);
     }
 
@@ -153,8 +151,7 @@ impl Submissions<'_> {
         // SAFETY: the only operation that points into memory is a send, and `server` keeps a
         // connection's outgoing bytes untouched until that send's completion has been read.
         while unsafe { self.queue.push(&entry) }.is_err() {
-            self.enter_for(0)
-                .expect("a ring that was set up accepts submissions");
+            self.enter_for(0).expect("a ring that was set up accepts submissions");
         }
     }
 }

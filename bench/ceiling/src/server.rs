@@ -120,8 +120,7 @@ impl Server<'_> {
             let connection = &mut self.connections[completion.index];
             connection.is_receiving = is_open;
             if is_open {
-                self.submissions
-                    .receive(connection.socket, completion.index);
+                self.submissions.receive(connection.socket, completion.index);
             }
         }
         self.advance(completion.index);

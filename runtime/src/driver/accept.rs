@@ -48,9 +48,7 @@ impl ListenerSlot {
 impl Driver {
     /// Takes charge of a listening descriptor. Nothing is accepted before the first `poll_accept`.
     pub(crate) fn listen(&self, descriptor: Descriptor) -> SlotKey {
-        self.state()
-            .slots
-            .insert(Slot::Listener(ListenerSlot::new(descriptor)))
+        self.state().slots.insert(Slot::Listener(ListenerSlot::new(descriptor)))
     }
 
     /// The next accepted stream's slot, or the errno that ended accepting. The next call after an

@@ -64,22 +64,13 @@ impl BufferPool {
 
     /// A pool of `count` buffers of `buffer_bytes` each; memory is only touched as it is used.
     pub(crate) fn new(count: u16, buffer_bytes: u32) -> BufferPool {
-        assert!(
-            count > 0 && count < BufferId::NONE.0,
-            "a pool has 1 to 65534 buffers"
-        );
+        assert!(count > 0 && count < BufferId::NONE.0, "a pool has 1 to 65534 buffers");
         let size = usize::from(count) * Self::stride(buffer_bytes);
         let layout = Layout::from_size_align(size, 4096).expect("count and size are bounded");
         // SAFETY: the layout's size is not zero: there is at least one buffer and a gap.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
-        let record = Record {
-            holder: Holder::Returned,
-            next: BufferId::NONE,
-            filled: 0,
-        };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let record = Record { holder: Holder::Returned, next: BufferId::NONE, filled: 0 };
         BufferPool {
             start,
             layout,
@@ -113,10 +104,7 @@ impl BufferPool {
     pub(crate) fn address(&self, buffer: BufferId) -> NonNull<u8> {
         assert!(buffer.0 < self.count(), "the pool has no {buffer:?}");
         // SAFETY: the allocation holds `count` strides, and the index is below `count`.
-        unsafe {
-            self.start
-                .add(usize::from(buffer.0) * Self::stride(self.buffer_bytes))
-        }
+        unsafe { self.start.add(usize::from(buffer.0) * Self::stride(self.buffer_bytes)) }
     }
 
     /// Moves the returned buffers into `lent`, which is emptied first: they are the world's now.
@@ -145,11 +133,7 @@ impl BufferPool {
         let record = self.records[usize::from(buffer.0)].get();
         assert_eq!(record.holder, from, "{buffer:?} changes hands twice");
         let next = BufferId::NONE;
-        self.records[usize::from(buffer.0)].set(Record {
-            holder: to,
-            next,
-            filled,
-        });
+        self.records[usize::from(buffer.0)].set(Record { holder: to, next, filled });
     }
 
     #[cfg(any(test, feature = "simulation"))]
@@ -160,10 +144,7 @@ impl BufferPool {
         let size = bytes.len().min(self.buffer_bytes as usize);
         // SAFETY: `address` gives `buffer_bytes` valid bytes, `size` is no larger, and while the
         // world holds the buffer no reference to its bytes exists.
-        unsafe {
-            self.address(buffer)
-                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), size)
-        };
+        unsafe { self.address(buffer).copy_from_nonoverlapping(NonNull::from(bytes).cast(), size) };
         size as u32
     }
 
@@ -204,11 +185,8 @@ pub(crate) struct BufferList {
 }
 
 impl BufferList {
-    pub(crate) const EMPTY: BufferList = BufferList {
-        first: BufferId::NONE,
-        last: BufferId::NONE,
-        count: 0,
-    };
+    pub(crate) const EMPTY: BufferList =
+        BufferList { first: BufferId::NONE, last: BufferId::NONE, count: 0 };
 
     pub(crate) fn count(&self) -> u16 {
         self.count
@@ -219,10 +197,7 @@ impl BufferList {
             0 => self.first = buffer,
             _ => {
                 let last = &pool.records[usize::from(self.last.0)];
-                last.set(Record {
-                    next: buffer,
-                    ..last.get()
-                });
+                last.set(Record { next: buffer, ..last.get() });
             }
         }
         self.last = buffer;
@@ -261,10 +236,7 @@ impl BufferList {
 pub struct Received(Source);
 
 enum Source {
-    Pool {
-        pool: Rc<BufferPool>,
-        buffer: BufferId,
-    },
+    Pool { pool: Rc<BufferPool>, buffer: BufferId },
     Copied(Vec<u8>),
 }
 

@@ -23,11 +23,8 @@ impl Driver {
     pub(crate) fn connect(&self, socket: Descriptor, address: SockAddr) -> SlotKey {
         let mut state = self.state();
         let key = self.adopt(&mut state, socket);
-        let connecting = Box::new(Connecting {
-            address,
-            result: None,
-            caller: Interest::default(),
-        });
+        let connecting =
+            Box::new(Connecting { address, result: None, caller: Interest::default() });
         let address = AddressPointer {
             start: NonNull::from(&connecting.address).cast(),
             size: connecting.address.len(),

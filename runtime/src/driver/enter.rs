@@ -44,33 +44,17 @@ impl Entrance {
     /// call the lookup; falls back to the descriptor itself.
     pub(super) fn new(ring: RawFd) -> Entrance {
         let flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-        let mut update = ResourceUpdate {
-            offset: u32::MAX,
-            reserved: 0,
-            data: ring as u64,
-        };
+        let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data: ring as u64 };
         // SAFETY: one valid `io_uring_rsrc_update`, as the operation asks for.
         let registered = unsafe {
             let update = &raw mut update;
-            libc::syscall(
-                libc::SYS_io_uring_register,
-                ring,
-                IORING_REGISTER_RING_FDS,
-                update,
-                1,
-            )
+            libc::syscall(libc::SYS_io_uring_register, ring, IORING_REGISTER_RING_FDS, update, 1)
         };
         if registered == 1 {
             let flags = flags | IORING_ENTER_REGISTERED_RING;
-            return Entrance {
-                number: update.offset as RawFd,
-                flags,
-            };
+            return Entrance { number: update.offset as RawFd, flags };
         }
-        Entrance {
-            number: ring,
-            flags,
-        }
+        Entrance { number: ring, flags }
     }
 
     pub(super) fn is_registered(self) -> bool {
@@ -106,10 +90,6 @@ impl Entrance {
                 mem::size_of::<GetEventsArgument>(),
             )
         };
-        if entered < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        if entered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }

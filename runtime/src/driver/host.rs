@@ -14,15 +14,11 @@ pub(crate) struct Machine;
 
 impl Host for Machine {
     fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        borrow(descriptor)
-            .peer_addr()
-            .map(|address| address.as_socket())
+        borrow(descriptor).peer_addr().map(|address| address.as_socket())
     }
 
     fn local_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        borrow(descriptor)
-            .local_addr()
-            .map(|address| address.as_socket())
+        borrow(descriptor).local_addr().map(|address| address.as_socket())
     }
 
     fn accept_now(&self, listener: Descriptor) -> io::Result<Option<Descriptor>> {
@@ -38,11 +34,8 @@ impl Host for Machine {
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor> {
         let is_internet = address.is_ipv4() || address.is_ipv6();
         let protocol = is_internet.then_some(Protocol::TCP);
-        let socket = Socket::new(
-            Domain::from(i32::from(address.family())),
-            Type::STREAM,
-            protocol,
-        )?;
+        let socket =
+            Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, protocol)?;
         if is_internet {
             socket.set_tcp_nodelay(true)?;
         }

@@ -83,12 +83,7 @@ impl Driver {
             spare: Vec::new(),
             lent: Vec::with_capacity(usize::from(pool.count())),
         };
-        Driver {
-            pool,
-            bounds,
-            stats,
-            state: RefCell::new(state),
-        }
+        Driver { pool, bounds, stats, state: RefCell::new(state) }
     }
 
     pub(crate) fn state(&self) -> std::cell::RefMut<'_, State> {

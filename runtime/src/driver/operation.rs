@@ -72,14 +72,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [
-        Kind::Accept,
-        Kind::Connect,
-        Kind::Recv,
-        Kind::Send,
-        Kind::Close,
-        Kind::Cancel,
-    ];
+    const ALL: [Kind; 6] =
+        [Kind::Accept, Kind::Connect, Kind::Recv, Kind::Send, Kind::Close, Kind::Cancel];
 }
 
 /// Names one operation in flight: what it does, and the slot it belongs to.
@@ -105,10 +99,7 @@ impl Token {
     /// The token with this `user_data`, `None` where no shard of ours made it.
     pub fn from_user_data(user_data: u64) -> Option<Token> {
         let kind = (user_data >> 56) as u8;
-        Kind::ALL
-            .iter()
-            .any(|known| *known as u8 == kind)
-            .then_some(Token(user_data))
+        Kind::ALL.iter().any(|known| *known as u8 == kind).then_some(Token(user_data))
     }
 
     /// The value that travels through the ring.
@@ -124,10 +115,7 @@ impl Token {
 
     pub(crate) fn slot(self) -> SlotKey {
         let generation = (self.0 >> 32) as u32 & Self::GENERATION_MAX;
-        SlotKey {
-            index: self.0 as u32,
-            generation,
-        }
+        SlotKey { index: self.0 as u32, generation }
     }
 }
 
@@ -156,10 +144,7 @@ impl BytesPointer {
     /// The first `u32::MAX` bytes of a slice that the caller's slot owns until the completion.
     pub(crate) fn new(bytes: &[u8]) -> BytesPointer {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        BytesPointer {
-            start: NonNull::from(bytes).cast(),
-            size,
-        }
+        BytesPointer { start: NonNull::from(bytes).cast(), size }
     }
 
     pub(crate) fn as_ptr(self) -> *const u8 {

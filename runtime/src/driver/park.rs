@@ -90,18 +90,14 @@ impl Bell {
         let ours = bell.try_clone().map_err(RuntimeError::Ring)?;
         // SAFETY: the descriptor is open and given away: the file closes it.
         let file = unsafe { std::os::fd::FromRawFd::from_raw_fd(bell.into_raw_fd()) };
-        Ok(Bell {
-            file,
-            ringer: Waker::from(Arc::new(Ringer(ours))),
-        })
+        Ok(Bell { file, ringer: Waker::from(Arc::new(Ringer(ours))) })
     }
 
     /// Waits until the bell was rung. It is a hint: one reading may stand for many rings, or for
     /// one whose cause is long dealt with.
     async fn heard(&mut self) -> Result<(), RuntimeError> {
         let read = self.file.read_at(0, 8).await;
-        read.map(drop)
-            .map_err(|error| RuntimeError::Executor(error.to_string()))
+        read.map(drop).map_err(|error| RuntimeError::Executor(error.to_string()))
     }
 }
 

@@ -28,10 +28,9 @@ impl fmt::Display for Features {
         f.write_str(
             "single_issuer defer_taskrun multishot_accept multishot_recv provided_buffers",
         )?;
-        for (name, is_used) in [
-            ("no_sqarray", self.has_no_sqarray),
-            ("registered_fd", self.has_registered_fd),
-        ] {
+        for (name, is_used) in
+            [("no_sqarray", self.has_no_sqarray), ("registered_fd", self.has_registered_fd)]
+        {
             if is_used {
                 write!(f, " {name}")?;
             }
@@ -61,10 +60,7 @@ pub(super) fn set_up(entries: u32) -> Result<(IoUring, Features), RuntimeError> 
         if has_no_sqarray {
             builder.setup_no_sqarray();
         }
-        let features = Features {
-            has_no_sqarray,
-            ..Features::default()
-        };
+        let features = Features { has_no_sqarray, ..Features::default() };
         builder.build(entries).map(|ring| (ring, features))
     };
     // EINVAL: a flag that this kernel does not know.
@@ -72,17 +68,12 @@ pub(super) fn set_up(entries: u32) -> Result<(IoUring, Features), RuntimeError> 
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(false),
         built => built,
     };
-    built.map_err(|source| RuntimeError::RingDenied {
-        advice: advice(&source),
-        source,
-    })
+    built.map_err(|source| RuntimeError::RingDenied { advice: advice(&source), source })
 }
 
 fn check_operations(ring: &IoUring) -> Result<(), RuntimeError> {
     let mut probe = io_uring::Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(RuntimeError::Ring)?;
+    ring.submitter().register_probe(&mut probe).map_err(RuntimeError::Ring)?;
     let needed = [
         opcode::AcceptMulti::CODE,
         opcode::Connect::CODE,
@@ -137,14 +128,10 @@ fn advice_for(errno: i32, io_uring_disabled: Option<u32>) -> String {
 
 /// Only a release that is certainly older is refused: the probe decides the rest.
 fn check_release(release: &str) -> Result<(), RuntimeError> {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < (6, 1) => {
-            Err(RuntimeError::KernelTooOld {
-                release: release.to_owned(),
-            })
+            Err(RuntimeError::KernelTooOld { release: release.to_owned() })
         }
         _ => Ok(()),
     }
@@ -153,27 +140,29 @@ fn check_release(release: &str) -> Result<(), RuntimeError> {
 /// The running kernel's release, as `uname -r` prints it.
 fn release() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    release.map_or_else(
-        |_| "of an unknown release".to_owned(),
-        |text| text.trim().to_owned(),
-    )
+    release.map_or_else(|_| "of an unknown release".to_owned(), |text| text.trim().to_owned())
 }
 
 fn check_memlock() -> Result<(), RuntimeError> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid place for the result.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0;
-    if failed || limit.rlim_cur >= MEMLOCK_BYTES_MIN {
-        return Ok(());
+    match soft_limit(libc::RLIMIT_MEMLOCK) {
+        Some(limit_bytes) if limit_bytes < MEMLOCK_BYTES_MIN => {
+            Err(RuntimeError::MemlockTooLow { limit_bytes, needed_bytes: MEMLOCK_BYTES_MIN })
+        }
+        _ => Ok(()),
     }
-    let (limit_bytes, needed_bytes) = (limit.rlim_cur, MEMLOCK_BYTES_MIN);
-    Err(RuntimeError::MemlockTooLow {
-        limit_bytes,
-        needed_bytes,
-    })
+}
+
+/// How many descriptors this process may have open (the soft `RLIMIT_NOFILE`).
+pub fn open_file_limit() -> usize {
+    let limit = soft_limit(libc::RLIMIT_NOFILE).unwrap_or(1024);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the result.
+    let failed = unsafe { libc::getrlimit(resource, &raw mut limit) } != 0;
+    (!failed).then_some(limit.rlim_cur)
 }
 
 #[cfg(test)]

@@ -76,9 +76,7 @@ impl Driver {
             self.stats.bytes_received.add(u64::from(size));
         }
         let Some(stream) = state.stream(key) else {
-            completion
-                .buffer
-                .inspect(|buffer| self.pool.give_back(*buffer));
+            completion.buffer.inspect(|buffer| self.pool.give_back(*buffer));
             return self.stats.stale_completions.add(1);
         };
         if !completion.more {
@@ -108,9 +106,7 @@ impl Driver {
             return;
         }
         // Nobody reads: what outlives the turn must not keep a buffer that others need.
-        let StreamSlot {
-            received, unread, ..
-        } = stream;
+        let StreamSlot { received, unread, .. } = stream;
         received.copy_out(&self.pool, unread);
         if unread.len() > self.bounds.unread_bytes_max && stream.receiving == Receiving::Armed {
             stream.receiving = Receiving::Cancelling;
@@ -165,10 +161,7 @@ impl Driver {
 }
 
 fn arm_if_idle(state: &mut State, key: SlotKey) {
-    if state
-        .stream(key)
-        .is_some_and(|stream| stream.receiving == Receiving::Idle)
-    {
+    if state.stream(key).is_some_and(|stream| stream.receiving == Receiving::Idle) {
         arm(state, key);
     }
 }

@@ -227,27 +227,22 @@ impl World for Uring {
 
     fn wall_seconds(&mut self) -> u64 {
         // A clock before 1970 counts as 1970.
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs())
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 }
 
 /// Whether the next call may well succeed.
 fn is_passing(error: &io::Error) -> bool {
     use libc::{EAGAIN, EBUSY, EINTR, ENOMEM, ETIME};
-    matches!(
-        error.raw_os_error(),
-        Some(EINTR | ETIME | EBUSY | EAGAIN | ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(EINTR | ETIME | EBUSY | EAGAIN | ENOMEM))
 }
 
 /// One switch from our operations to the kernel's.
 fn entry_of(operation: Operation) -> squeue::Entry {
     match operation {
-        Operation::Accept { listener } => opcode::AcceptMulti::new(types::Fd(listener.0))
-            .flags(libc::SOCK_CLOEXEC)
-            .build(),
+        Operation::Accept { listener } => {
+            opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
+        }
         Operation::Connect { socket, address } => {
             opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
         }
@@ -285,12 +280,7 @@ impl BufferRing {
         let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
             std::alloc::handle_alloc_error(layout)
         };
-        BufferRing {
-            entries,
-            layout,
-            count,
-            tail: 0,
-        }
+        BufferRing { entries, layout, count, tail: 0 }
     }
 
     fn register(&self, ring: &IoUring) -> io::Result<()> {
@@ -298,8 +288,7 @@ impl BufferRing {
         // SAFETY: the memory holds `count` entries and lives until this value is dropped, which
         // is after the ring: see the order of `Uring`'s fields.
         unsafe {
-            ring.submitter()
-                .register_buf_ring_with_flags(address, self.count, BUFFER_GROUP, 0)
+            ring.submitter().register_buf_ring_with_flags(address, self.count, BUFFER_GROUP, 0)
         }
     }
 
@@ -347,9 +336,5 @@ pub(crate) fn signal(eventfd: &impl AsFd) -> io::Result<()> {
     let one = 1u64.to_ne_bytes();
     // SAFETY: eight readable bytes, as eventfd(2) asks for.
     let written = unsafe { libc::write(eventfd.as_fd().as_raw_fd(), one.as_ptr().cast(), 8) };
-    if written < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

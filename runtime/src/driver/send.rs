@@ -115,10 +115,7 @@ impl Driver {
         context: &Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.state();
-        let Some(StreamSlot {
-            sending, writer, ..
-        }) = state.stream(key)
-        else {
+        let Some(StreamSlot { sending, writer, .. }) = state.stream(key) else {
             return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ENOTCONN)));
         };
         if let Some(errno) = sending.failure {

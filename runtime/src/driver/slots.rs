@@ -17,10 +17,7 @@ struct Entry<T> {
 
 impl<T> SlotTable<T> {
     pub(crate) fn new() -> SlotTable<T> {
-        SlotTable {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
+        SlotTable { entries: Vec::new(), free: Vec::new() }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -31,20 +28,11 @@ impl<T> SlotTable<T> {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
             entry.value = Some(value);
-            return SlotKey {
-                index,
-                generation: entry.generation,
-            };
+            return SlotKey { index, generation: entry.generation };
         }
         let index = u32::try_from(self.entries.len()).expect("fewer slots than descriptors");
-        self.entries.push(Entry {
-            generation: 0,
-            value: Some(value),
-        });
-        SlotKey {
-            index,
-            generation: 0,
-        }
+        self.entries.push(Entry { generation: 0, value: Some(value) });
+        SlotKey { index, generation: 0 }
     }
 
     /// The entry that `key` was given for, `None` once it was removed.
@@ -87,10 +75,7 @@ mod tests {
         let mut table = SlotTable::new();
         let key = table.insert(());
         table.entries[0].generation = Token::GENERATION_MAX;
-        table.remove(SlotKey {
-            generation: Token::GENERATION_MAX,
-            ..key
-        });
+        table.remove(SlotKey { generation: Token::GENERATION_MAX, ..key });
         assert_eq!(table.insert(()).generation, 0);
     }
 
@@ -110,16 +95,9 @@ mod tests {
                     removed.push(key);
                 }
                 assert_eq!(table.count(), model.len(), "seed {seed}");
-                assert!(
-                    removed.iter().all(|key| table.find(*key).is_none()),
-                    "seed {seed}"
-                );
+                assert!(removed.iter().all(|key| table.find(*key).is_none()), "seed {seed}");
             }
-            assert!(
-                model
-                    .iter()
-                    .all(|(key, value)| table.find(*key) == Some(&mut value.clone()))
-            );
+            assert!(model.iter().all(|(key, value)| table.find(*key) == Some(&mut value.clone())));
         }
     }
 }

@@ -74,9 +74,7 @@ impl Driver {
     /// Takes charge of a connected descriptor.
     pub(super) fn adopt(&self, state: &mut State, descriptor: Descriptor) -> SlotKey {
         self.stats.streams_opened.add(1);
-        state
-            .slots
-            .insert(Slot::Stream(StreamSlot::new(descriptor)))
+        state.slots.insert(Slot::Stream(StreamSlot::new(descriptor)))
     }
 
     /// The descriptor of a slot, for a system call while the slot is in use.

@@ -1,9 +1,5 @@
 //! An echo server on the runtime, and what the tests wait with.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,14 +14,8 @@ use corelane_runtime::{
 pub fn config(shard_count: usize) -> Config {
     let topology = Topology::detect();
     let cpus = topology.cpus();
-    assert!(
-        shard_count <= cpus.len(),
-        "the tests need {shard_count} CPUs"
-    );
-    Config {
-        cores: Cores::List(cpus[..shard_count].to_vec()),
-        ..Config::default()
-    }
+    assert!(shard_count <= cpus.len(), "the tests need {shard_count} CPUs");
+    Config { cores: Cores::List(cpus[..shard_count].to_vec()), ..Config::default() }
 }
 
 pub struct EchoServer {
@@ -40,19 +30,14 @@ impl EchoServer {
 
     pub fn start_with(config: Config, addresses: &[&str]) -> EchoServer {
         let config = config.checked(&Topology::detect()).expect("config");
-        let addresses: Vec<Address> = addresses
-            .iter()
-            .map(|address| address.parse().expect("address"))
-            .collect();
+        let addresses: Vec<Address> =
+            addresses.iter().map(|address| address.parse().expect("address")).collect();
         let count = config.cpus().len();
         let bound = BoundSockets::bind(&addresses, count, &ListenConfig::default()).expect("bind");
         let addresses = bound.addresses().to_vec();
         let bound = Arc::new(Mutex::new(bound));
         let handle = launch(&config, move |shard| start(shard, Arc::clone(&bound)));
-        EchoServer {
-            handle: handle.expect("launch"),
-            addresses,
-        }
+        EchoServer { handle: handle.expect("launch"), addresses }
     }
 
     pub fn addresses(&self) -> &[Address] {
@@ -60,10 +45,7 @@ impl EchoServer {
     }
 
     pub fn tcp(&self) -> SocketAddr {
-        self.addresses
-            .iter()
-            .find_map(tcp_address)
-            .expect("a TCP address")
+        self.addresses.iter().find_map(tcp_address).expect("a TCP address")
     }
 
     pub fn stats(&self) -> Arc<Stats> {
@@ -92,11 +74,7 @@ pub fn tcp_address(address: &Address) -> Option<SocketAddr> {
 }
 
 async fn start(shard: Rc<Shard>, bound: Arc<Mutex<BoundSockets>>) -> Result<(), StartError> {
-    let sockets = bound
-        .lock()
-        .expect("lock")
-        .pop_shard()
-        .expect("one for each shard");
+    let sockets = bound.lock().expect("lock").pop_shard().expect("one for each shard");
     for listener in sockets.into_listeners() {
         let pass = shard.enter_gate();
         let shard = Rc::clone(&shard);
@@ -134,9 +112,7 @@ pub async fn echo(mut stream: Stream) {
 
 /// `size` bytes that differ by `seed`.
 pub fn pattern(seed: usize, size: usize) -> Vec<u8> {
-    (0..size)
-        .map(|index| (index * 31 + seed * 7 + index / 251) as u8)
-        .collect()
+    (0..size).map(|index| (index * 31 + seed * 7 + index / 251) as u8).collect()
 }
 
 /// Waits for a state that another thread brings about. The bound only ends a test that has
@@ -144,10 +120,7 @@ pub fn pattern(seed: usize, size: usize) -> Vec<u8> {
 pub fn eventually(mut condition: impl FnMut() -> bool) {
     let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !condition() {
-        assert!(
-            std::time::Instant::now() < limit,
-            "it did not happen within 30 s"
-        );
+        assert!(std::time::Instant::now() < limit, "it did not happen within 30 s");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

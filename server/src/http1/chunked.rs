@@ -191,9 +191,7 @@ impl Chunked {
         let (count_max, line_max) = (limits.trailer_count_max, limits.field_line_bytes_max);
         field_section(bytes, start, count_max, line_max, fields.start_trailers())
             .ok_or(ProtocolError::HeadInvalid)?;
-        Ok(Step::End {
-            consumed: start + size,
-        })
+        Ok(Step::End { consumed: start + size })
     }
 }
 

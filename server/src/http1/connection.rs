@@ -80,11 +80,7 @@ enum State {
 impl Connection {
     /// A connection on which nothing was received.
     pub const fn new() -> Self {
-        Self {
-            state: State::Between,
-            blank_lines: 0,
-            closes: false,
-        }
+        Self { state: State::Between, blank_lines: 0, closes: false }
     }
 
     /// Looks at `input`, all bytes that were not consumed, in order, and says what is there.
@@ -219,10 +215,7 @@ impl Connection {
         let State::Head(scanner) = &mut self.state else {
             return Err(ProtocolError::HeadInvalid);
         };
-        if scanner
-            .advance(&input[start..], &Bounds::head(limits))?
-            .is_none()
-        {
+        if scanner.advance(&input[start..], &Bounds::head(limits))?.is_none() {
             return Ok(Step::NeedMore { consumed: start });
         }
         match head::read(input, start, limits, fields) {
@@ -269,11 +262,7 @@ impl Connection {
         if consumed == 0 {
             fields.start_trailers();
         }
-        self.state = if self.closes {
-            State::Closed
-        } else {
-            State::Between
-        };
+        self.state = if self.closes { State::Closed } else { State::Between };
     }
 
     #[cold]

@@ -128,11 +128,7 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends Content-Length.
 #[inline]
 pub fn content_length(out: &mut Vec<u8>, size: u64) {
-    line(
-        out,
-        b"content-length",
-        itoa::Buffer::new().format(size).as_bytes(),
-    );
+    line(out, b"content-length", itoa::Buffer::new().format(size).as_bytes());
 }
 
 /// Appends the field that says that the body is chunked. [`BodyRule::may_chunk`] says when it may.
@@ -237,34 +233,19 @@ mod tests {
             let mut response = httparse::Response::new(&mut fields);
             assert!(response.parse(&out).unwrap().is_complete());
             assert_eq!((response.version, response.code), (Some(1), Some(code)));
-            assert_eq!(
-                response.reason,
-                Some(status.canonical_reason().unwrap_or_default())
-            );
+            assert_eq!(response.reason, Some(status.canonical_reason().unwrap_or_default()));
         }
     }
 
     #[test]
     fn fields_are_single_lines() {
         let json = HeaderValue::from_static("a/b");
-        check(
-            |out| field(out, &CONTENT_TYPE, &json),
-            "content-type: a/b\r\n",
-        );
+        check(|out| field(out, &CONTENT_TYPE, &json), "content-type: a/b\r\n");
         check(|out| content_length(out, 0), "content-length: 0\r\n");
-        check(
-            |out| content_length(out, u64::MAX),
-            "content-length: 18446744073709551615\r\n",
-        );
+        check(|out| content_length(out, u64::MAX), "content-length: 18446744073709551615\r\n");
         check(|out| connection(out, Version::HTTP_11, true), "");
-        check(
-            |out| connection(out, Version::HTTP_11, false),
-            "connection: close\r\n",
-        );
-        check(
-            |out| connection(out, Version::HTTP_10, true),
-            "connection: keep-alive\r\n",
-        );
+        check(|out| connection(out, Version::HTTP_11, false), "connection: close\r\n");
+        check(|out| connection(out, Version::HTTP_10, true), "connection: keep-alive\r\n");
     }
 
     #[test]
@@ -289,10 +270,7 @@ mod tests {
         check(|out| chunk(out, b""), "");
         check(|out| chunk(out, b"x"), "1\r\nx\r\n");
         let data = "y".repeat(0xabc);
-        check(
-            |out| chunk(out, data.as_bytes()),
-            &format!("abc\r\n{data}\r\n"),
-        );
+        check(|out| chunk(out, data.as_bytes()), &format!("abc\r\n{data}\r\n"));
         let mut trailers = HeaderMap::new();
         check(|out| last_chunk(out, &trailers), "0\r\n\r\n");
         trailers.insert("x-sum", HeaderValue::from_static("7"));

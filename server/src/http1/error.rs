@@ -246,15 +246,8 @@ mod tests {
 
     #[test]
     fn labels_differ_and_are_plain() {
-        let mut labels: Vec<_> = ProtocolError::ALL
-            .iter()
-            .map(|error| error.label())
-            .collect();
-        assert!(
-            labels
-                .iter()
-                .all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-        );
+        let mut labels: Vec<_> = ProtocolError::ALL.iter().map(|error| error.label()).collect();
+        assert!(labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
         labels.sort_unstable();
         labels.dedup();
         assert_eq!(labels.len(), ProtocolError::ALL.len());
@@ -265,11 +258,7 @@ mod tests {
         for error in ProtocolError::ALL {
             let sentence = error.to_string();
             assert!(sentence.ends_with('.'), "{sentence}");
-            assert!(
-                sentence
-                    .bytes()
-                    .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
-            );
+            assert!(sentence.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\'));
         }
     }
 }

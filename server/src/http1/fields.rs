@@ -15,10 +15,7 @@ impl Span {
     // Heads are capped at a mebibyte behind at most two empty lines, so no offset is ever cut here.
     #[inline]
     pub(super) fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u32,
-            end: end as u32,
-        }
+        Self { start: start as u32, end: end as u32 }
     }
 
     /// Where `part` lies inside of `whole`.
@@ -114,10 +111,7 @@ impl Fields {
             field.name.size() == name.len()
                 && field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes())
         };
-        self.headers
-            .iter()
-            .filter(called)
-            .map(|field| field.value.of(bytes))
+        self.headers.iter().filter(called).map(|field| field.value.of(bytes))
     }
 
     /// Names and values of the trailer fields; filled by [`Step::End`](super::Step::End).
@@ -155,9 +149,7 @@ fn pairs<'a>(
     fields: &'a [Field],
     bytes: &'a [u8],
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + 'a {
-    fields
-        .iter()
-        .map(|field| (field.name.of(bytes), field.value.of(bytes)))
+    fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
 #[cfg(test)]
@@ -179,10 +171,7 @@ mod tests {
         ]);
         assert_eq!(fields.find(bytes, "Ab"), Some(&b"2"[..]));
         assert_eq!(fields.find(bytes, "b"), None);
-        assert_eq!(
-            fields.find_all(bytes, "A").collect::<Vec<_>>(),
-            [b"1", b"3"]
-        );
+        assert_eq!(fields.find_all(bytes, "A").collect::<Vec<_>>(), [b"1", b"3"]);
         assert_eq!(fields.iter(bytes).nth(1), Some((&b"aB"[..], &b"2"[..])));
         assert_eq!(fields.trailers(bytes).count(), 0);
     }

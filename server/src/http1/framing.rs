@@ -86,10 +86,9 @@ fn judge_unusual(
 fn length(value: &[u8]) -> Result<u64, ProtocolError> {
     match value {
         [b'0'] => Ok(0),
-        [b'1'..=b'9', ..] if value.iter().all(u8::is_ascii_digit) => value
-            .iter()
-            .try_fold(0u64, decimal)
-            .ok_or(ProtocolError::ContentTooLarge),
+        [b'1'..=b'9', ..] if value.iter().all(u8::is_ascii_digit) => {
+            value.iter().try_fold(0u64, decimal).ok_or(ProtocolError::ContentTooLarge)
+        }
         _ => Err(ProtocolError::LengthInvalid),
     }
 }
@@ -149,19 +148,9 @@ mod tests {
         check(&[], &[], Ok(Framing::None));
         check(&["0"], &[], Ok(Framing::Length(0)));
         check(&["5"], &[], Ok(Framing::Length(5)));
-        check(
-            &["18446744073709551615"],
-            &[],
-            Ok(Framing::Length(u64::MAX)),
-        );
-        check(
-            &["18446744073709551616"],
-            &[],
-            Err(ProtocolError::ContentTooLarge),
-        );
-        for bad in [
-            "", "+5", "-1", "-0", "0x5", "5_0", "5 0", "5abc", "005", "00", "5, 5", "５",
-        ] {
+        check(&["18446744073709551615"], &[], Ok(Framing::Length(u64::MAX)));
+        check(&["18446744073709551616"], &[], Err(ProtocolError::ContentTooLarge));
+        for bad in ["", "+5", "-1", "-0", "0x5", "5_0", "5 0", "5abc", "005", "00", "5, 5", "５"] {
             check(&[bad], &[], Err(ProtocolError::LengthInvalid));
         }
         check(&["5", "5"], &[], Err(ProtocolError::LengthRepeated));
@@ -175,40 +164,20 @@ mod tests {
         for unknown in ["gzip, chunked", "gzip,chunked", "a ,\tb, Chunked"] {
             check(&[], &[unknown], Err(ProtocolError::CodingUnknown));
         }
-        for bad in [
-            "",
-            "xchunked",
-            "chunke d",
-            "\"chunked\"",
-            "identity",
-            "chunked, gzip",
-        ] {
+        for bad in ["", "xchunked", "chunke d", "\"chunked\"", "identity", "chunked, gzip"] {
             check(&[], &[bad], Err(ProtocolError::CodingInvalid));
         }
-        for bad in [
-            ",chunked",
-            "chunked,",
-            "chunked, chunked",
-            "gzip;q=1, chunked",
-            "a b, chunked",
-        ] {
+        for bad in [",chunked", "chunked,", "chunked, chunked", "gzip;q=1, chunked", "a b, chunked"]
+        {
             check(&[], &[bad], Err(ProtocolError::CodingInvalid));
         }
-        check(
-            &[],
-            &["chunked", "chunked"],
-            Err(ProtocolError::CodingRepeated),
-        );
+        check(&[], &["chunked", "chunked"], Err(ProtocolError::CodingRepeated));
     }
 
     #[test]
     fn both() {
         check(&["5"], &["chunked"], Err(ProtocolError::LengthWithCoding));
-        check(
-            &["5", "5"],
-            &["gzip", "chunked"],
-            Err(ProtocolError::LengthWithCoding),
-        );
+        check(&["5", "5"], &["gzip", "chunked"], Err(ProtocolError::LengthWithCoding));
     }
 
     #[test]

@@ -51,11 +51,7 @@ impl Head {
     /// RFC 9110 section 4.2.3: an empty path is the same as `/`.
     #[inline]
     pub fn path<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        if self.path.is_empty() {
-            b"/"
-        } else {
-            self.path.of(input)
-        }
+        if self.path.is_empty() { b"/" } else { self.path.of(input) }
     }
 }
 
@@ -98,40 +94,20 @@ pub(super) fn read(input: &[u8], start: usize, limits: &Limits, fields: &mut Fie
 
 #[inline]
 fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLine> {
-    let method = word(&bytes[start..], limits.method_bytes_max, |octet| {
-        TOKEN.contain(octet)
-    })?;
+    let method = word(&bytes[start..], limits.method_bytes_max, |octet| TOKEN.contain(octet))?;
     let method = Span::new(start, start + method);
     let start = method.end as usize + 1;
-    let target = word(&bytes[start..], limits.target_bytes_max, |octet| {
-        TARGET.contain(octet)
-    })?;
+    let target = word(&bytes[start..], limits.target_bytes_max, |octet| TARGET.contain(octet))?;
     let target = Span::new(start, start + target);
     let start = target.end as usize + 1;
     let version = match bytes.get(start..start + 10)? {
         b"HTTP/1.1\r\n" => Version::HTTP_11,
         b"HTTP/1.0\r\n" => Version::HTTP_10,
         // RFC 9110 section 2.5: a higher minor version is served as the highest one we know.
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1',
-            b'.',
-            b'2'..=b'9',
-            b'\r',
-            b'\n',
-        ] => Version::HTTP_11,
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n'] => Version::HTTP_11,
         _ => return None,
     };
-    Some(RequestLine {
-        method,
-        target,
-        version,
-        end: start + 10,
-    })
+    Some(RequestLine { method, target, version, end: start + 10 })
 }
 
 /// The size of the word that `bytes` start with: one or more fitting octets, then a space.
@@ -160,15 +136,8 @@ pub(super) fn field_section<'a>(
         }
         _ => return None,
     };
-    collect(
-        bytes,
-        start + size,
-        headers,
-        count_max,
-        line_bytes_max,
-        list,
-    )
-    .map(|known| (size, known))
+    collect(bytes, start + size, headers, count_max, line_bytes_max, list)
+        .map(|known| (size, known))
 }
 
 #[cold]
@@ -181,15 +150,10 @@ fn many_fields<'a>(
 ) -> Option<(usize, Known<'a>)> {
     let mut many = [EMPTY_HEADER; FIELD_COUNT_CAP];
     match httparse::parse_headers(&bytes[start..], &mut many) {
-        Ok(Status::Complete((size, headers))) => collect(
-            bytes,
-            start + size,
-            headers,
-            count_max,
-            line_bytes_max,
-            list,
-        )
-        .map(|known| (size, known)),
+        Ok(Status::Complete((size, headers))) => {
+            collect(bytes, start + size, headers, count_max, line_bytes_max, list)
+                .map(|known| (size, known))
+        }
         _ => None,
     }
 }

@@ -87,11 +87,7 @@ mod tests {
             known.note(name.as_bytes(), value.as_bytes());
         }
         assert_eq!(known.keeps_alive(version), keeps, "{fields:?}");
-        assert_eq!(
-            known.expects_continue(version).map_err(|_| ()),
-            expects,
-            "{fields:?}"
-        );
+        assert_eq!(known.expects_continue(version).map_err(|_| ()), expects, "{fields:?}");
     }
 
     #[test]
@@ -101,24 +97,9 @@ mod tests {
         check(&[], old, false, Ok(false));
         check(&[("CONNECTION", "Keep-Alive")], old, true, Ok(false));
         check(&[("connection", "te, CLOSE")], new, false, Ok(false));
-        check(
-            &[("connection", "te"), ("connection", "close")],
-            new,
-            false,
-            Ok(false),
-        );
-        check(
-            &[("connection", "keep-alive, close")],
-            old,
-            false,
-            Ok(false),
-        );
-        check(
-            &[("connection", "closed, not-close, close;x")],
-            new,
-            true,
-            Ok(false),
-        );
+        check(&[("connection", "te"), ("connection", "close")], new, false, Ok(false));
+        check(&[("connection", "keep-alive, close")], old, false, Ok(false));
+        check(&[("connection", "closed, not-close, close;x")], new, true, Ok(false));
     }
 
     #[test]

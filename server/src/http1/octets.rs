@@ -71,17 +71,9 @@ mod tests {
 
     #[test]
     fn classes_hold_what_the_grammar_says() {
-        check(
-            &TOKEN,
-            b"azAZ09!#$%&'*+-.^_`|~",
-            b" \t()<>@,;:\\\"/[]?={}\x00\x7f\x80\xff",
-        );
+        check(&TOKEN, b"azAZ09!#$%&'*+-.^_`|~", b" \t()<>@,;:\\\"/[]?={}\x00\x7f\x80\xff");
         check(&TARGET, b"/a?b=[c]|d%20*:@", b" \t#\\\r\n\x00\x7f\x80\xff");
-        check(
-            &FIELD_VALUE,
-            b"a \t\x80\xff\"\\",
-            b"\r\n\x00\x0b\x0c\x1f\x7f",
-        );
+        check(&FIELD_VALUE, b"a \t\x80\xff\"\\", b"\r\n\x00\x0b\x0c\x1f\x7f");
         check(&QUOTED, b"a \t;=\x80\xff", b"\"\\\r\n\x00\x7f");
         check(&HOST_NAME, b"a.b-c_d~1", b",/@: []%\\\x80");
     }

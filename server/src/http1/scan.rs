@@ -75,21 +75,11 @@ impl<'a> Bounds<'a> {
 
 impl Scanner {
     pub(super) const fn head() -> Self {
-        Self {
-            scanned: 0,
-            part: 0,
-            field_count: 0,
-            state: State::Method,
-        }
+        Self { scanned: 0, part: 0, field_count: 0, state: State::Method }
     }
 
     pub(super) const fn trailers() -> Self {
-        Self {
-            scanned: 0,
-            part: 0,
-            field_count: 0,
-            state: State::LineStart,
-        }
+        Self { scanned: 0, part: 0, field_count: 0, state: State::LineStart }
     }
 
     /// Looks at what is new in `section`, which always starts at the section's first byte.
@@ -192,11 +182,7 @@ fn version(byte: u8, size: usize) -> Result<State, ProtocolError> {
         _ if byte == b'\r' => return Ok(State::LineFeed),
         _ => false,
     };
-    if fits {
-        Ok(State::Version)
-    } else {
-        Err(offence(byte, ProtocolError::VersionInvalid))
-    }
+    if fits { Ok(State::Version) } else { Err(offence(byte, ProtocolError::VersionInvalid)) }
 }
 
 fn other_major(byte: u8, size: usize) -> Result<State, ProtocolError> {
@@ -214,11 +200,7 @@ fn name(byte: u8, size: usize, bounds: &Bounds<'_>) -> Result<State, ProtocolErr
         return Err(offence(byte, ProtocolError::FieldNameInvalid));
     }
     within_line(size, bounds)?;
-    Ok(if byte == b':' {
-        State::Value
-    } else {
-        State::Name
-    })
+    Ok(if byte == b':' { State::Value } else { State::Name })
 }
 
 fn value(byte: u8, size: usize, bounds: &Bounds<'_>) -> Result<State, ProtocolError> {
@@ -241,19 +223,11 @@ fn within_line(size: usize, bounds: &Bounds<'_>) -> Result<(), ProtocolError> {
 
 // RFC 9112 section 2.2: a bare CR is invalid wherever it stands.
 fn line_feed(byte: u8, next: State) -> Result<State, ProtocolError> {
-    if byte == b'\n' {
-        Ok(next)
-    } else {
-        Err(ProtocolError::BareCarriageReturn)
-    }
+    if byte == b'\n' { Ok(next) } else { Err(ProtocolError::BareCarriageReturn) }
 }
 
 // RFC 9112 section 2.2 lets a recipient take a bare LF as a line end. We do not: two readings of
 // where a line ends are what request smuggling lives on.
 fn offence(byte: u8, otherwise: ProtocolError) -> ProtocolError {
-    if byte == b'\n' {
-        ProtocolError::BareLineFeed
-    } else {
-        otherwise
-    }
+    if byte == b'\n' { ProtocolError::BareLineFeed } else { otherwise }
 }

@@ -32,12 +32,9 @@ pub(super) fn read(bytes: &[u8], span: Span, method: &Method) -> Result<Target, 
     match bytes[span.start as usize] {
         b'/' => Ok(with_path(bytes, TargetForm::Origin, None, span)),
         // RFC 9112 section 3.2.4: asterisk-form is for OPTIONS only.
-        b'*' if span.size() == 1 && *method == Method::OPTIONS => Ok(Target {
-            form: TargetForm::Asterisk,
-            path: span,
-            query: None,
-            authority: None,
-        }),
+        b'*' if span.size() == 1 && *method == Method::OPTIONS => {
+            Ok(Target { form: TargetForm::Asterisk, path: span, query: None, authority: None })
+        }
         _ => absolute(bytes, span),
     }
 }
@@ -47,34 +44,21 @@ pub(super) fn read(bytes: &[u8], span: Span, method: &Method) -> Result<Target, 
 fn absolute(bytes: &[u8], span: Span) -> Result<Target, ProtocolError> {
     let target = span.of(bytes);
     let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
-        target
-            .get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
     let Some(scheme) = scheme else {
         return Err(ProtocolError::TargetForm);
     };
     let rest = &target[scheme.len()..];
-    let size = rest
-        .iter()
-        .position(|octet| matches!(octet, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let size = rest.iter().position(|octet| matches!(octet, b'/' | b'?')).unwrap_or(rest.len());
     // RFC 9110 section 4.2.1: an http URI with an empty host is invalid and must be rejected.
     if !is_authority(&rest[..size]) {
         return Err(ProtocolError::HostInvalid);
     }
     let start = span.start as usize + scheme.len();
     let authority = Span::new(start, start + size);
-    let path = Span {
-        start: authority.end,
-        end: span.end,
-    };
-    Ok(with_path(
-        bytes,
-        TargetForm::Absolute,
-        Some(authority),
-        path,
-    ))
+    let path = Span { start: authority.end, end: span.end };
+    Ok(with_path(bytes, TargetForm::Absolute, Some(authority), path))
 }
 
 #[inline]
@@ -83,21 +67,10 @@ fn with_path(bytes: &[u8], form: TargetForm, authority: Option<Span>, span: Span
         None => (span, None),
         Some(size) => {
             let mark = span.start + size as u32;
-            (
-                Span { end: mark, ..span },
-                Some(Span {
-                    start: mark + 1,
-                    ..span
-                }),
-            )
+            (Span { end: mark, ..span }, Some(Span { start: mark + 1, ..span }))
         }
     };
-    Target {
-        form,
-        path,
-        query,
-        authority,
-    }
+    Target { form, path, query, authority }
 }
 
 #[cfg(test)]
@@ -109,9 +82,7 @@ mod tests {
         let bytes = target.as_bytes();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let show = |span: Option<Span>| {
-            span.map_or("-".into(), |span| {
-                String::from_utf8(span.of(bytes).to_vec()).unwrap()
-            })
+            span.map_or("-".into(), |span| String::from_utf8(span.of(bytes).to_vec()).unwrap())
         };
         let read = read(bytes, Span::new(0, bytes.len()), &method).map(|target| {
             let (path, query) = (show(Some(target.path)), show(target.query));

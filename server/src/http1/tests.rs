@@ -26,14 +26,7 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits, body_max
     let (mut outcome, mut pending) = (Outcome::default(), Vec::new());
     for piece in pieces {
         pending.extend_from_slice(piece);
-        drain(
-            &mut connection,
-            &mut pending,
-            limits,
-            &mut fields,
-            body_max,
-            &mut outcome,
-        );
+        drain(&mut connection, &mut pending, limits, &mut fields, body_max, &mut outcome);
     }
     outcome.end = Some(connection.end_of_input(&pending));
     outcome
@@ -57,9 +50,7 @@ fn drain(
             Step::Head(head) => {
                 let end = if head.framing.has_body() { "" } else { "." };
                 let path = text(head.path(pending));
-                outcome
-                    .requests
-                    .push(format!("{} {path} {end}", head.method));
+                outcome.requests.push(format!("{} {path} {end}", head.method));
                 if connection.limit_body(body_max).is_err() {
                     outcome.requests.pop();
                 }
@@ -97,11 +88,7 @@ fn drain(
 fn outcome_with(input: &[u8], limits: &Limits, body_max: u64) -> Outcome {
     let whole = run([input], limits, body_max);
     let shown = String::from_utf8_lossy(input);
-    assert_eq!(
-        run(input.chunks(1), limits, body_max),
-        whole,
-        "byte by byte: {shown:?}"
-    );
+    assert_eq!(run(input.chunks(1), limits, body_max), whole, "byte by byte: {shown:?}");
     for middle in 0..=input.len() {
         let (first, second) = input.split_at(middle);
         let split = run([first, second], limits, body_max);
@@ -117,10 +104,7 @@ fn check_refused_with(input: &[u8], limits: &Limits, body_max: u64, expected: Pr
         let outcome = outcome_with(bytes, limits, body_max);
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(outcome.refusal, Some(expected), "{shown:?}");
-        assert!(
-            !outcome.requests.iter().any(|r| r.contains("/next")),
-            "{shown:?}"
-        );
+        assert!(!outcome.requests.iter().any(|r| r.contains("/next")), "{shown:?}");
     }
 }
 
@@ -134,10 +118,7 @@ fn check(input: &str, requests: &[&str], keeps_alive: bool) {
     let outcome = outcome_with(input.as_bytes(), &limits, u64::MAX);
     assert_eq!(outcome.refusal, None, "{input:?}");
     assert_eq!(outcome.requests, requests, "{input:?}");
-    assert_eq!(
-        (outcome.is_closed, outcome.end),
-        (!keeps_alive, Some(EndOfInput::Clean))
-    );
+    assert_eq!((outcome.is_closed, outcome.end), (!keeps_alive, Some(EndOfInput::Clean)));
     let behind = outcome_with([input, NEXT].concat().as_bytes(), &limits, u64::MAX);
     let next = usize::from(keeps_alive);
     assert_eq!(behind.requests.len(), requests.len() + next, "{input:?}");
@@ -155,54 +136,22 @@ fn chunked(body: &str) -> String {
 #[test]
 fn plain_requests() {
     check(NEXT, &["GET /next ."], true);
-    check(
-        "\r\n\r\nGET /a?b HTTP/1.1\r\nHost:\r\n\r\n",
-        &["GET /a ."],
-        true,
-    );
+    check("\r\n\r\nGET /a?b HTTP/1.1\r\nHost:\r\n\r\n", &["GET /a ."], true);
     check("GET / HTTP/1.0\r\n\r\n", &["GET / ."], false);
-    check(
-        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        &["GET / ."],
-        true,
-    );
+    check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &["GET / ."], true);
     check("GET / HTTP/1.7\r\nhost: h\r\n\r\n", &["GET / ."], true);
-    check(
-        "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["OPTIONS * ."],
-        true,
-    );
-    check(
-        "BREW http://h HTTP/1.1\r\nHost: g\r\n\r\n",
-        &["BREW / ."],
-        true,
-    );
-    check(
-        &with_lines("Connection: x, close\r\n"),
-        &["POST /p ."],
-        false,
-    );
-    check(
-        &with_lines("X:\r\nY: \t \r\nZ: \u{e9}\tz \t\r\n"),
-        &["POST /p ."],
-        true,
-    );
+    check("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", &["OPTIONS * ."], true);
+    check("BREW http://h HTTP/1.1\r\nHost: g\r\n\r\n", &["BREW / ."], true);
+    check(&with_lines("Connection: x, close\r\n"), &["POST /p ."], false);
+    check(&with_lines("X:\r\nY: \t \r\nZ: \u{e9}\tz \t\r\n"), &["POST /p ."], true);
     check(&NEXT.repeat(3), &["GET /next ."; 3], true);
-    check(
-        &format!("{NEXT}\r\n{NEXT}\r\n\r\n{NEXT}"),
-        &["GET /next ."; 3],
-        true,
-    );
+    check(&format!("{NEXT}\r\n{NEXT}\r\n\r\n{NEXT}"), &["GET /next ."; 3], true);
 }
 
 #[test]
 fn bodies_of_a_length() {
     check(&with_lines("Content-Length: 0\r\n"), &["POST /p ."], true);
-    check(
-        &(with_lines("Content-Length: 5\r\n") + "GET /"),
-        &["POST /p GET /."],
-        true,
-    );
+    check(&(with_lines("Content-Length: 5\r\n") + "GET /"), &["POST /p GET /."], true);
     check(
         &(with_lines("Content-Length: 1\r\nConnection: close\r\n") + "x"),
         &["POST /p x."],
@@ -232,41 +181,16 @@ fn chunked_bodies() {
 
 #[test]
 fn broken_chunks() {
-    for size in [
-        "",
-        "g",
-        "0x1",
-        "+1",
-        "-1",
-        "1_",
-        " 1",
-        "1 ",
-        "\t1",
-        "00000000000000001",
-    ] {
-        check_refused(
-            chunked(&format!("{size}\r\nx\r\n0\r\n\r\n")),
-            ChunkSizeInvalid,
-        );
+    for size in ["", "g", "0x1", "+1", "-1", "1_", " 1", "1 ", "\t1", "00000000000000001"] {
+        check_refused(chunked(&format!("{size}\r\nx\r\n0\r\n\r\n")), ChunkSizeInvalid);
     }
     for line in ["1 ;a\r\nx\r\n", ";a\r\nx\r\n"] {
         check_refused(chunked(line), ChunkSizeInvalid);
     }
-    for extension in [
-        ";",
-        ";;",
-        ";[",
-        ";a=",
-        ";a=\"\u{0}\"",
-        ";a\u{0}",
-        "; a",
-        ";a =b",
-        ";a=\"b\"c",
-    ] {
-        check_refused(
-            chunked(&format!("1{extension}\r\nx\r\n")),
-            ChunkExtensionInvalid,
-        );
+    for extension in
+        [";", ";;", ";[", ";a=", ";a=\"\u{0}\"", ";a\u{0}", "; a", ";a =b", ";a=\"b\"c"]
+    {
+        check_refused(chunked(&format!("1{extension}\r\nx\r\n")), ChunkExtensionInvalid);
     }
     for line in ["1\nx\r\n", "1;a\nx\r\n", "1;a=\"\nx\"\r\n"] {
         check_refused(chunked(line), BareLineFeed);
@@ -274,12 +198,7 @@ fn broken_chunks() {
     for line in ["1\rx\r\n", "1;a\rb\r\nx\r\n"] {
         check_refused(chunked(line), BareCarriageReturn);
     }
-    for data in [
-        "1\r\nxy\r\n",
-        "1\r\nx\n0\r\n",
-        "1\r\nx\r0\r\n",
-        "2\r\nx\r\n0\r\n",
-    ] {
+    for data in ["1\r\nxy\r\n", "1\r\nx\n0\r\n", "1\r\nx\r0\r\n", "2\r\nx\r\n0\r\n"] {
         check_refused(chunked(data), ChunkEndInvalid);
     }
 }
@@ -287,18 +206,12 @@ fn broken_chunks() {
 #[test]
 fn chunk_budgets() {
     let limits = Limits::default();
-    check_refused(
-        chunked(&format!("1;{}\r\nx\r\n", "a".repeat(65536))),
-        ChunkLineTooLong,
-    );
+    check_refused(chunked(&format!("1;{}\r\nx\r\n", "a".repeat(65536))), ChunkLineTooLong);
     let flood = format!("1;{}\r\nx\r\n", "a".repeat(200)).repeat(30);
     check_refused(chunked(&flood), ChunkExtensionsTooLarge);
     let trailer = format!("0\r\nA: {}\r\n\r\n", "b".repeat(limits.trailer_bytes_max));
     check_refused(chunked(&trailer), TrailersTooLarge);
-    let trailers = format!(
-        "0\r\n{}\r\n",
-        "A: b\r\n".repeat(limits.trailer_count_max + 1)
-    );
+    let trailers = format!("0\r\n{}\r\n", "A: b\r\n".repeat(limits.trailer_count_max + 1));
     check_refused(chunked(&trailers), TrailersTooMany);
     check_refused(chunked("0\r\n A: b\r\n\r\n"), FieldFolded);
     check_refused(chunked("0\r\nA: b\n\r\n"), BareLineFeed);
@@ -315,67 +228,30 @@ fn body_limits() {
     check(&length, 5, None);
     check(&length, 4, Some(ContentTooLarge));
     check(&chunked("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), 5, None);
-    check(
-        &chunked("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
-        4,
-        Some(ContentTooLarge),
-    );
-    check(
-        &chunked("1\r\nx\r\nffffffffffffffff\r\nx"),
-        u64::MAX,
-        Some(ContentTooLarge),
-    );
+    check(&chunked("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), 4, Some(ContentTooLarge));
+    check(&chunked("1\r\nx\r\nffffffffffffffff\r\nx"), u64::MAX, Some(ContentTooLarge));
 }
 
 #[test]
 fn broken_request_lines() {
-    for line in [
-        "\u{16}\u{3}\u{1}",
-        " GET / HTTP/1.1",
-        "GE(T / HTTP/1.1",
-        "GET\t/ HTTP/1.1",
-    ] {
+    for line in ["\u{16}\u{3}\u{1}", " GET / HTTP/1.1", "GE(T / HTTP/1.1", "GET\t/ HTTP/1.1"] {
         check_refused(format!("{line}\r\nHost: h\r\n\r\n"), MethodInvalid);
     }
-    for target in [
-        "", " /", "/a#b", "/a\\b", "/\u{e9}", "/\u{0}", "/\u{7f}", "/\t",
-    ] {
-        check_refused(
-            format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"),
-            TargetInvalid,
-        );
+    for target in ["", " /", "/a#b", "/a\\b", "/\u{e9}", "/\u{0}", "/\u{7f}", "/\t"] {
+        check_refused(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"), TargetInvalid);
     }
     check_refused("GET /\r\n\r\n", TargetInvalid);
     for target in ["*", "a", "h:80", "ftp://h/"] {
-        check_refused(
-            format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"),
-            TargetForm,
-        );
+        check_refused(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"), TargetForm);
     }
-    for version in [
-        "http/1.1",
-        "HTTP/1",
-        "HTTP/01.1",
-        "HTTP/1.1x",
-        "HTTP/1.1 ",
-        " HTTP/1.1",
-        "a b",
-    ] {
-        check_refused(
-            format!("GET / {version}\r\nHost: h\r\n\r\n"),
-            VersionInvalid,
-        );
+    for version in ["http/1.1", "HTTP/1", "HTTP/01.1", "HTTP/1.1x", "HTTP/1.1 ", " HTTP/1.1", "a b"]
+    {
+        check_refused(format!("GET / {version}\r\nHost: h\r\n\r\n"), VersionInvalid);
     }
     for version in ["HTTP/2.0", "HTTP/9.9", "HTTP/0.9"] {
-        check_refused(
-            format!("GET / {version}\r\nHost: h\r\n\r\n"),
-            VersionUnsupported,
-        );
+        check_refused(format!("GET / {version}\r\nHost: h\r\n\r\n"), VersionUnsupported);
     }
-    check_refused(
-        "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
-        ConnectUnsupported,
-    );
+    check_refused("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", ConnectUnsupported);
     check_refused("\r\n\r\n\r\n", BlankLines);
     check_refused("\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", BareLineFeed);
     check_refused("\rGET / HTTP/1.1\r\nHost: h\r\n\r\n", BareCarriageReturn);
@@ -389,33 +265,18 @@ fn broken_fields() {
     for value in ["\u{0}", "\u{1}", "\u{b}", "\u{7f}", "a\u{c}"] {
         check_refused(with_lines(&format!("A: {value}\r\n")), FieldValueInvalid);
     }
-    for line in [
-        " A: b",
-        "\tA: b",
-        "A: b\r\n c",
-        "A: b\r\n\tc",
-        "A:\r\n \r\n",
-    ] {
+    for line in [" A: b", "\tA: b", "A: b\r\n c", "A: b\r\n\tc", "A:\r\n \r\n"] {
         check_refused(with_lines(&format!("{line}\r\n")), FieldFolded);
     }
     check_refused("GET / HTTP/1.1\r\n Host: h\r\n\r\n", FieldFolded);
-    for head in [
-        "GET / HTTP/1.1\nHost: h\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: h\n\r\n",
-    ] {
+    for head in ["GET / HTTP/1.1\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\n\r\n"] {
         check_refused(head, BareLineFeed);
     }
     check_refused("GET / HTTP/1.1\r\nHost: h\r\n\n", BareLineFeed);
-    for head in [
-        "GET / HTTP/1.1\r\nHost: h\r\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: h\r\n\r\r\n",
-    ] {
+    for head in ["GET / HTTP/1.1\r\nHost: h\r\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\r\n"] {
         check_refused(head, BareCarriageReturn);
     }
-    check_refused(
-        "GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n",
-        BareCarriageReturn,
-    );
+    check_refused("GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", BareCarriageReturn);
 }
 
 #[test]
@@ -444,29 +305,18 @@ fn head_limits_are_exact() {
     };
     let fits = |input: &str| {
         let outcome = outcome_with(input.as_bytes(), &limits, u64::MAX);
-        assert_eq!(
-            (outcome.refusal, outcome.requests.len()),
-            (None, 1),
-            "{input:?}"
-        );
+        assert_eq!((outcome.refusal, outcome.requests.len()), (None, 1), "{input:?}");
     };
     let refused = |input: &str, error| check_refused_with(input.as_bytes(), &limits, 0, error);
     fits("BREWS /23456789a HTTP/1.1\r\nHost: h\r\n\r\n");
     refused("BREWED /", MethodTooLong);
     refused("GET /23456789ab ", TargetTooLong);
-    let line = |size: usize| {
-        format!(
-            "GET / HTTP/1.1\r\nHost: h\r\nA:{}\r\n\r\n",
-            "b".repeat(size - 2)
-        )
-    };
+    let line =
+        |size: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nA:{}\r\n\r\n", "b".repeat(size - 2));
     fits(&line(20));
     refused(&line(21), FieldTooLarge);
     fits("GET / HTTP/1.1\r\nHost: h\r\nA:\r\nA:\r\n\r\n");
-    refused(
-        "GET / HTTP/1.1\r\nHost: h\r\nA:\r\nA:\r\nA:\r\n\r\n",
-        FieldsTooMany,
-    );
+    refused("GET / HTTP/1.1\r\nHost: h\r\nA:\r\nA:\r\nA:\r\n\r\n", FieldsTooMany);
     let head = |size: usize| {
         let lines = format!(
             "GET / HTTP/1.1\r\nHost: h\r\nAAAAAAAAAAAA: b\r\nB:{}\r\n\r\n",
@@ -490,10 +340,7 @@ fn end_of_input_names_what_was_cut() {
     check(NEXT, EndOfInput::Clean);
     check("\r", EndOfInput::TruncatedHead);
     check("GE", EndOfInput::TruncatedHead);
-    check(
-        &with_lines("Content-Length: 1\r\n"),
-        EndOfInput::TruncatedBody,
-    );
+    check(&with_lines("Content-Length: 1\r\n"), EndOfInput::TruncatedBody);
     check(&chunked("0\r\n"), EndOfInput::TruncatedBody);
 }
 
@@ -509,27 +356,14 @@ fn closing_parses_nothing_more() {
     assert!(connection.is_in_body() && !connection.is_closing());
     connection.close();
     let rest = &input.as_bytes()[head.size..];
-    assert_eq!(
-        connection.step(rest, &limits, &mut fields),
-        Step::Data { skip: 0, size: 1 }
-    );
-    assert_eq!(
-        connection.step(&rest[1..], &limits, &mut fields),
-        Step::End { consumed: 0 }
-    );
-    assert_eq!(
-        connection.step(&rest[1..], &limits, &mut fields),
-        Step::Closed
-    );
+    assert_eq!(connection.step(rest, &limits, &mut fields), Step::Data { skip: 0, size: 1 });
+    assert_eq!(connection.step(&rest[1..], &limits, &mut fields), Step::End { consumed: 0 });
+    assert_eq!(connection.step(&rest[1..], &limits, &mut fields), Step::Closed);
 }
 
 #[test]
 fn a_connection_is_small() {
-    assert!(
-        size_of::<Connection>() <= 96,
-        "{} bytes",
-        size_of::<Connection>()
-    );
+    assert!(size_of::<Connection>() <= 96, "{} bytes", size_of::<Connection>());
 }
 
 #[test]
@@ -552,31 +386,14 @@ fn trailers_of_another_connection_are_not_seen() {
     let (limits, mut fields) = (Limits::default(), Fields::new());
     let mut mine = Connection::new();
     let head = with_lines("Content-Length: 1\r\n");
-    assert!(matches!(
-        mine.step(head.as_bytes(), &limits, &mut fields),
-        Step::Head(_)
-    ));
+    assert!(matches!(mine.step(head.as_bytes(), &limits, &mut fields), Step::Head(_)));
     let mut other = Connection::new();
     let head = chunked("");
-    assert!(matches!(
-        other.step(head.as_bytes(), &limits, &mut fields),
-        Step::Head(_)
-    ));
+    assert!(matches!(other.step(head.as_bytes(), &limits, &mut fields), Step::Head(_)));
     let end = b"0\r\nA: b\r\n\r\n";
-    assert_eq!(
-        other.step(end, &limits, &mut fields),
-        Step::End {
-            consumed: end.len()
-        }
-    );
+    assert_eq!(other.step(end, &limits, &mut fields), Step::End { consumed: end.len() });
     assert_eq!(fields.trailers(end).count(), 1);
-    assert_eq!(
-        mine.step(b"x", &limits, &mut fields),
-        Step::Data { skip: 0, size: 1 }
-    );
-    assert_eq!(
-        mine.step(b"", &limits, &mut fields),
-        Step::End { consumed: 0 }
-    );
+    assert_eq!(mine.step(b"x", &limits, &mut fields), Step::Data { skip: 0, size: 1 });
+    assert_eq!(mine.step(b"", &limits, &mut fields), Step::End { consumed: 0 });
     assert_eq!(fields.trailers(b"").count(), 0);
 }

@@ -69,32 +69,18 @@ pub(crate) struct Request {
 /// Every vector of the tree, in the order of their names.
 pub(crate) fn all() -> Vec<Vector> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    let mut paths: Vec<_> = entries(&root)
-        .iter()
-        .flat_map(|family| entries(family))
-        .collect();
+    let mut paths: Vec<_> = entries(&root).iter().flat_map(|family| entries(family)).collect();
     paths.sort();
-    let (inputs, expectations): (Vec<_>, Vec<_>) = paths
-        .into_iter()
-        .partition(|path| path.extension().is_some_and(|kind| kind == "http"));
-    let expected_inputs: Vec<_> = expectations
-        .iter()
-        .map(|path| path.with_extension("http"))
-        .collect();
-    assert_eq!(
-        inputs, expected_inputs,
-        "every .http has a .toml beside it, and the other way"
-    );
+    let (inputs, expectations): (Vec<_>, Vec<_>) =
+        paths.into_iter().partition(|path| path.extension().is_some_and(|kind| kind == "http"));
+    let expected_inputs: Vec<_> =
+        expectations.iter().map(|path| path.with_extension("http")).collect();
+    assert_eq!(inputs, expected_inputs, "every .http has a .toml beside it, and the other way");
     inputs.iter().map(|path| load(&root, path)).collect()
 }
 
 fn load(root: &Path, path: &Path) -> Vector {
-    let name = path
-        .strip_prefix(root)
-        .unwrap()
-        .with_extension("")
-        .display()
-        .to_string();
+    let name = path.strip_prefix(root).unwrap().with_extension("").display().to_string();
     let expected = fs::read_to_string(path.with_extension("toml")).unwrap();
     Vector {
         input: fs::read(path).unwrap(),
@@ -105,14 +91,9 @@ fn load(root: &Path, path: &Path) -> Vector {
 
 /// What is in a folder, without hidden files.
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let is_hidden = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|n| n.as_encoded_bytes()[0] == b'.')
-    };
+    let is_hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|n| n.as_encoded_bytes()[0] == b'.');
     let paths = folder.is_dir().then(|| fs::read_dir(folder).unwrap());
-    let paths = paths
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().path());
+    let paths = paths.into_iter().flatten().map(|entry| entry.unwrap().path());
     paths.filter(|path| !is_hidden(path)).collect()
 }

@@ -63,11 +63,7 @@ mod tests {
 
     fn check(method: Method, status: u16, version: Version, expected: BodyRule) {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(
-            BodyRule::of(&method, status, version),
-            expected,
-            "{method} {status}"
-        );
+        assert_eq!(BodyRule::of(&method, status, version), expected, "{method} {status}");
     }
 
     #[test]
@@ -87,13 +83,7 @@ mod tests {
 
     #[test]
     fn what_a_rule_allows() {
-        let all = |rule: BodyRule| {
-            (
-                rule.sends_content(),
-                rule.may_have_length(),
-                rule.may_chunk(),
-            )
-        };
+        let all = |rule: BodyRule| (rule.sends_content(), rule.may_have_length(), rule.may_chunk());
         assert_eq!(all(BodyRule::Content), (true, true, true));
         assert_eq!(all(BodyRule::ContentUnchunked), (true, true, false));
         assert_eq!(all(BodyRule::FieldsOnly), (false, true, true));

@@ -51,16 +51,7 @@ mod tests {
                 panic!("the head is whole")
             };
             let names: Vec<_> = response.headers.iter().map(|field| field.name).collect();
-            assert_eq!(
-                names,
-                [
-                    "date",
-                    "server",
-                    "content-type",
-                    "connection",
-                    "content-length"
-                ]
-            );
+            assert_eq!(names, ["date", "server", "content-type", "connection", "content-length"]);
             assert_eq!(response.code, Some(error.status().as_u16()));
             let length = (out.len() - size).to_string();
             assert_eq!(response.headers[4].value, length.as_bytes());

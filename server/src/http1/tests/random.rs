@@ -138,16 +138,9 @@ fn reading_and_scanning_agree() {
         };
         accepted += usize::from(read.is_some());
         let shown = String::from_utf8_lossy(&bytes);
-        assert_eq!(
-            scanned.ok().flatten(),
-            read,
-            "seed {SEED:#x}, round {round}: {shown:?}"
-        );
+        assert_eq!(scanned.ok().flatten(), read, "seed {SEED:#x}, round {round}: {shown:?}");
     }
-    assert!(
-        accepted > 5_000,
-        "only {accepted} heads were accepted: the test lost its bite"
-    );
+    assert!(accepted > 5_000, "only {accepted} heads were accepted: the test lost its bite");
 }
 
 /// A head refused for its meaning has no size to compare, but the scanner must find it whole.

@@ -1,0 +1,314 @@
+//! The application: routes, per-shard state, settings; and how it is started.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corelane_runtime::{
+    Address, BoundSockets, Config, ConfigError, Cores, Handle, Shard, ShardConfig, ShardSockets,
+    SignalWatch, StartError, Stats, Stopper, Topology, launch,
+};
+
+use crate::config::ServerConfig;
+use crate::error::{BoxError, Error, Result};
+use crate::router::{MethodRouter, Routes};
+use crate::serve::{self, Site};
+use crate::stats::ServerStats;
+
+/// Descriptors that are kept for files, rings and logs when connections are counted.
+const DESCRIPTORS_RESERVED: usize = 64;
+
+type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Makes one kind of state on a shard and keeps it there.
+type StateMaker = Box<dyn Fn(Rc<Shard>) -> LocalFuture<Result<(), BoxError>> + Send + Sync>;
+
+/// An application to be served.
+///
+/// ```no_run
+/// use corelane::{App, Json, Path, get};
+///
+/// fn main() -> corelane::Result<()> {
+///     App::new()
+///         .route("/plaintext", get(async || "Hello, World!"))
+///         .route("/twice/{number}", get(async |Path(number): Path<i64>| Json(number * 2)))
+///         .serve("127.0.0.1:8080")
+/// }
+/// ```
+#[derive(Default)]
+pub struct App {
+    routes: Routes,
+    states: Vec<StateMaker>,
+    runtime: Config,
+    server: ServerConfig,
+    addresses: Vec<Address>,
+    is_quiet: bool,
+}
+
+impl App {
+    /// An application without routes, on every CPU that the process may use.
+    pub fn new() -> App {
+        App::default()
+    }
+
+    /// Routes a path to its handlers.
+    ///
+    /// `{name}` stands for one segment, `{*name}` at the end for the rest of the path. Static
+    /// segments win over parameters. Two routes that match the same paths are an error at start.
+    #[must_use]
+    pub fn route(mut self, path: &str, methods: MethodRouter) -> App {
+        self.routes.add(path, methods);
+        self
+    }
+
+    /// Makes a value on every shard before it accepts connections; handlers take it as
+    /// [`State`](crate::State). It may be `!Send`: each shard has its own.
+    #[must_use]
+    pub fn state<T, F>(self, make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static) -> App
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+    {
+        self.try_state(move |shard| {
+            let made = make(shard);
+            async move { Ok::<T, BoxError>(made.await) }
+        })
+    }
+
+    /// As [`state`](App::state), for what can fail: the first failure is the error of the start.
+    #[must_use]
+    pub fn try_state<T, E, F>(
+        mut self,
+        make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static,
+    ) -> App
+    where
+        T: 'static,
+        E: Into<BoxError>,
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        self.states.push(Box::new(move |shard| {
+            let made = make(Rc::clone(&shard));
+            Box::pin(async move {
+                let value = made.await.map_err(Into::into)?;
+                shard.set_local(Rc::new(value));
+                Ok(())
+            })
+        }));
+        self
+    }
+
+    /// Which CPUs get a shard. Default: every CPU that the process may use.
+    #[must_use]
+    pub fn cores(mut self, cores: Cores) -> App {
+        self.runtime.cores = cores;
+        self
+    }
+
+    /// The size of each shard.
+    #[must_use]
+    pub fn shard(mut self, shard: ShardConfig) -> App {
+        self.runtime.shard = shard;
+        self
+    }
+
+    /// Limits and deadlines.
+    #[must_use]
+    pub fn config(mut self, config: ServerConfig) -> App {
+        self.server = config;
+        self
+    }
+
+    /// One more address to listen on, beside the one that is given when the server is started.
+    #[must_use]
+    pub fn listen(mut self, address: Address) -> App {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Prints nothing when [`serve`](App::serve) is ready.
+    #[must_use]
+    pub fn quiet(mut self) -> App {
+        self.is_quiet = true;
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
+    ///
+    /// Prints one line to standard output when it is ready.
+    ///
+    /// # Errors
+    /// A setting or route that can not be obeyed, an address that can not be listened on, a
+    /// machine without io_uring, a shard that failed.
+    pub fn serve(self, address: &str) -> Result<()> {
+        let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
+        let server = self.start(address)?;
+        let signals = SignalWatch::new(server.stopper(), patience);
+        let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
+        if !is_quiet {
+            use std::io::Write;
+            // A closed standard output must not end the server.
+            let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
+        }
+        server.join()
+    }
+
+    /// Starts the server and returns, for programs that have threads and signals of their own.
+    ///
+    /// # Errors
+    /// As [`serve`](App::serve).
+    pub fn start(mut self, address: &str) -> Result<Server> {
+        if !address.is_empty() {
+            self.addresses.insert(0, address.parse()?);
+        }
+        if self.addresses.is_empty() {
+            return Err(ConfigError::new("listen", "name at least one address").into());
+        }
+        self.server.check()?;
+        self.routes.router()?;
+        let topology = Topology::detect();
+        let checked = self.runtime.checked(&topology)?;
+        let shard_count = checked.cpus().len();
+        let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
+        let addresses = sockets.addresses().to_vec();
+        let connections_max = connections_max(&self.server, shard_count)?;
+        let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let plan = Arc::new(Plan {
+            routes: self.routes,
+            states: self.states,
+            config: Arc::new(self.server),
+            connections_max,
+            sockets: Mutex::new(sockets),
+            stats: stats.clone(),
+        });
+        let drain_timeout = plan.config.drain_timeout;
+        let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
+        let cpus = checked.cpus().to_vec();
+        Ok(Server { handle, addresses, cpus, stats, drain_timeout })
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("runtime", &self.runtime).finish_non_exhaustive()
+    }
+}
+
+/// What every shard starts from.
+struct Plan {
+    routes: Routes,
+    states: Vec<StateMaker>,
+    config: Arc<ServerConfig>,
+    connections_max: usize,
+    sockets: Mutex<BoundSockets>,
+    stats: Vec<Arc<ServerStats>>,
+}
+
+impl Plan {
+    fn take_sockets(&self) -> Option<ShardSockets> {
+        // A poisoned lock: another shard panicked while it started, and all are about to stop.
+        self.sockets.lock().ok()?.pop_shard()
+    }
+}
+
+async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
+    for make in &plan.states {
+        make(Rc::clone(&shard)).await?;
+    }
+    let router = plan.routes.router()?;
+    router.check(&plan.routes, &shard)?;
+    let stats = Arc::clone(&plan.stats[shard.id().0]);
+    let site = Site::new(Arc::clone(&plan.config), router, stats, plan.connections_max);
+    let site = Rc::new(site);
+    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
+    for listener in sockets.into_listeners() {
+        shard.spawn(serve::accept(Rc::clone(&shard), Rc::clone(&site), listener));
+    }
+    Ok(())
+}
+
+/// How many connections each shard may have.
+fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, ConfigError> {
+    if let Some(connections_max) = config.connections_max {
+        return Ok(connections_max);
+    }
+    let limit = corelane_runtime::open_file_limit();
+    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
+    if usable == 0 {
+        let problem = format!(
+            "the open-file limit of {limit} leaves no room for connections; \
+             shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
+        );
+        return Err(ConfigError::new("connections_max", problem));
+    }
+    Ok(usable)
+}
+
+/// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.
+#[derive(Debug)]
+pub struct Server {
+    handle: Handle,
+    addresses: Vec<Address>,
+    cpus: Vec<usize>,
+    stats: Vec<Arc<ServerStats>>,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Where it listens, with the ports that were chosen where port zero was asked for.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// How many shards serve.
+    pub fn shard_count(&self) -> usize {
+        self.handle.shard_count()
+    }
+
+    /// The runtime's counters of each shard, by its number.
+    pub fn runtime_stats(&self) -> &[Arc<Stats>] {
+        self.handle.stats()
+    }
+
+    /// The server's counters of each shard, by its number.
+    pub fn stats(&self) -> &[Arc<ServerStats>] {
+        &self.stats
+    }
+
+    /// What ends the server from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.handle.stopper()
+    }
+
+    /// Begins to drain: takes no new connections, finishes what is in flight, closes what is idle;
+    /// after [`ServerConfig::drain_timeout`] it ends with whatever is unfinished.
+    pub fn drain(&self) {
+        self.handle.stopper().drain(self.drain_timeout);
+    }
+
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    /// The first shard's error where one failed.
+    pub fn join(self) -> Result<()> {
+        self.handle.join().map_err(Error::from)
+    }
+
+    /// One line for people and scripts: where it listens, and on which CPUs.
+    pub fn ready_line(&self) -> String {
+        let link = |address: &Address| match address {
+            Address::Tcp(address) => format!("http://{address}"),
+            Address::Unix(_) => address.to_string(),
+        };
+        let addresses: Vec<String> = self.addresses.iter().map(link).collect();
+        let count = self.cpus.len();
+        let shards = if count == 1 { "shard" } else { "shards" };
+        let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+        format!(
+            "corelane listens on {} with {count} {shards} on CPU {}",
+            addresses.join(" and "),
+            cpus.join(",")
+        )
+    }
+}

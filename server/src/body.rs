@@ -1,0 +1,115 @@
+//! Response content: nothing, bytes, or a stream that is produced while it is sent.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::error::BoxError;
+
+/// The content of a response.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No content.
+    #[default]
+    Empty,
+    /// Content that is there; sent without a copy where it is large.
+    Bytes(Bytes),
+    /// Content that comes bit by bit.
+    Stream(BodyStream),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        Body::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Body {
+        Body::Bytes(Bytes::from(bytes))
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Body {
+        Body::Bytes(Bytes::from(text))
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Body {
+        Body::Bytes(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+/// Content as a stream of pieces. It need not be `Send`: it is polled on its connection's shard.
+///
+/// What is produced without a pause is sent together; when the producer pauses, what is there goes
+/// out. A peer that reads slowly slows the producer down, and one that goes away drops it. An
+/// error ends the connection without an end of the content, so that the peer can tell.
+pub struct BodyStream {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>,
+    size: Option<u64>,
+}
+
+impl BodyStream {
+    /// Content of a size that is not known: chunked for HTTP/1.1, until the end of the connection
+    /// for HTTP/1.0.
+    pub fn new<S, E>(pieces: S) -> BodyStream
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        BodyStream { pieces: Box::pin(Pieces { inner: pieces }), size: None }
+    }
+
+    /// The same content with its size in bytes, which becomes `Content-Length`. A stream that
+    /// yields more, or ends before, ends the connection.
+    #[must_use]
+    pub fn with_size(mut self, size: u64) -> BodyStream {
+        self.size = Some(size);
+        self
+    }
+
+    /// The size in bytes, where it is known.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    pub(crate) fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BoxError>>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for BodyStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyStream").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The application's stream with its errors boxed.
+    struct Pieces<S> {
+        #[pin]
+        inner: S,
+    }
+}
+
+impl<S, E> Stream for Pieces<S>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = self.project().inner.poll_next(context);
+        piece.map(|piece| piece.map(|piece| piece.map_err(Into::into)))
+    }
+}

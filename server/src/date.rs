@@ -1,0 +1,67 @@
+//! The fields that every response has, written once a second: `Server` and `Date`.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use corelane_runtime::Shard;
+
+/// Ready lines for the head of every response of a shard.
+#[derive(Debug)]
+pub(crate) struct CommonFields {
+    /// The second that the lines are for; the lines are not written yet before the first.
+    wall_seconds: Option<u64>,
+    lines: Vec<u8>,
+    /// Where the date's 29 characters start in `lines`.
+    date_start: usize,
+}
+
+impl CommonFields {
+    pub(crate) fn new(server_name: Option<&str>) -> CommonFields {
+        let mut lines = Vec::new();
+        if let Some(name) = server_name {
+            lines.extend_from_slice(b"server: ");
+            lines.extend_from_slice(name.as_bytes());
+            lines.extend_from_slice(b"\r\n");
+        }
+        lines.extend_from_slice(b"date: ");
+        CommonFields { wall_seconds: None, date_start: lines.len(), lines }
+    }
+
+    /// The lines as of this turn's second.
+    pub(crate) fn lines(&mut self, shard: &Shard) -> &[u8] {
+        if self.wall_seconds != Some(shard.wall_seconds()) {
+            self.write(shard.wall_seconds());
+        }
+        &self.lines
+    }
+
+    // RFC 9110 section 6.6.1: an origin server with a clock must send Date, as an IMF-fixdate.
+    #[cold]
+    fn write(&mut self, wall_seconds: u64) {
+        self.wall_seconds = Some(wall_seconds);
+        self.lines.truncate(self.date_start);
+        // The year 9999 is the last one that the format can write.
+        let time = UNIX_EPOCH + Duration::from_secs(wall_seconds.min(253_402_300_799));
+        self.lines.extend_from_slice(httpdate::fmt_http_date(time).as_bytes());
+        self.lines.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_change_with_the_second() {
+        let mut fields = CommonFields::new(Some("corelane"));
+        fields.write(784_111_777);
+        assert_eq!(
+            String::from_utf8_lossy(&fields.lines),
+            "server: corelane\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
+        fields.write(784_111_778);
+        assert!(fields.lines.ends_with(b"08:49:38 GMT\r\n"));
+        let mut fields = CommonFields::new(None);
+        fields.write(u64::MAX);
+        assert_eq!(fields.lines, b"date: Fri, 31 Dec 9999 23:59:59 GMT\r\n");
+    }
+}

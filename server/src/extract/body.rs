@@ -1,0 +1,256 @@
+//! The request's body: whole, or as a stream with backpressure to the socket.
+//!
+//! ```text
+//!   socket ──► drive: decodes ──► Channel (bounded) ──► RequestBody: the handler
+//!     ▲            │                                        │
+//!     └─ not read ─┘◄──────── wants more ◄──────────────────┘
+//! ```
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use corelane_runtime::Received;
+use http::StatusCode;
+
+use super::{BodyUse, Exchange, FromRequest};
+use crate::problem::Problem;
+use crate::response::{IntoResponse, Response};
+
+/// Bytes that may wait in a channel for the handler; the socket is not read meanwhile.
+const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// Where an extractor takes the body from.
+pub(crate) enum Source<'a> {
+    None,
+    Whole(&'a mut [u8]),
+    Stream(&'a Rc<Channel>),
+}
+
+/// A piece of a body. Dropping it soon lets the shard receive into the same memory again.
+pub struct BodyChunk(Chunk);
+
+enum Chunk {
+    /// The receive buffer itself: nothing was copied.
+    Received(Received),
+    Copied(Bytes),
+}
+
+impl BodyChunk {
+    pub(crate) fn received(received: Received) -> BodyChunk {
+        BodyChunk(Chunk::Received(received))
+    }
+
+    pub(crate) fn copied(bytes: &[u8]) -> BodyChunk {
+        BodyChunk(Chunk::Copied(Bytes::copy_from_slice(bytes)))
+    }
+
+    /// The bytes as a value that may be kept: copied, unless they were already.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Chunk::Received(received) => Bytes::copy_from_slice(&received),
+            Chunk::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl Deref for BodyChunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Chunk::Received(received) => received,
+            Chunk::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for BodyChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BodyChunk").field(&self.len()).finish()
+    }
+}
+
+/// The request's body as a stream, up to the route's limit.
+#[derive(Debug)]
+pub struct RequestBody(Rc<Channel>);
+
+impl RequestBody {
+    /// The next piece; `None` at the end of the body.
+    ///
+    /// While nobody asks, nothing more than 64 KiB is received.
+    ///
+    /// # Errors
+    /// The peer went away or broke the framing. The handler is dropped soon after: its answer
+    /// could not be sent.
+    pub async fn chunk(&mut self) -> Option<Result<BodyChunk, RequestBodyError>> {
+        poll_fn(|context| self.0.poll_chunk(context)).await
+    }
+
+    /// The whole rest, if it is at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// As [`chunk`](RequestBody::chunk), and where there is more.
+    pub async fn collect(&mut self, bytes_max: usize) -> Result<Vec<u8>, RequestBodyError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            if bytes.len() + chunk.len() > bytes_max {
+                return Err(RequestBodyError::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Why a body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestBodyError {
+    /// It was cut off: the peer went away, was too slow, or broke the framing.
+    Incomplete,
+    /// It has more bytes than the handler wants to collect.
+    TooLarge,
+}
+
+impl fmt::Display for RequestBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RequestBodyError::Incomplete => "the body was cut off",
+            RequestBodyError::TooLarge => "the body is larger than the handler takes",
+        })
+    }
+}
+
+impl std::error::Error for RequestBodyError {}
+
+impl IntoResponse for RequestBodyError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            RequestBodyError::Incomplete => StatusCode::BAD_REQUEST,
+            RequestBodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Problem::new(status).detail(self.to_string()).into_response()
+    }
+}
+
+/// What drive and handler share of one streamed body.
+#[derive(Debug, Default)]
+pub(crate) struct Channel(RefCell<ChannelState>);
+
+#[derive(Debug, Default)]
+struct ChannelState {
+    chunks: VecDeque<BodyChunk>,
+    waiting_bytes: usize,
+    end: Option<Result<(), RequestBodyError>>,
+    reader: Option<Waker>,
+}
+
+impl Channel {
+    /// Whether there is room for more.
+    pub(crate) fn wants_more(&self) -> bool {
+        let state = self.0.borrow();
+        state.end.is_none() && state.waiting_bytes < WAITING_BYTES_MAX
+    }
+
+    pub(crate) fn push(&self, chunk: BodyChunk) {
+        let mut state = self.0.borrow_mut();
+        state.waiting_bytes += chunk.len();
+        state.chunks.push_back(chunk);
+        wake(&mut state);
+    }
+
+    pub(crate) fn end(&self, end: Result<(), RequestBodyError>) {
+        let mut state = self.0.borrow_mut();
+        state.end.get_or_insert(end);
+        wake(&mut state);
+    }
+
+    /// Whether the body has been received to its end.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.borrow().end == Some(Ok(()))
+    }
+
+    fn poll_chunk(
+        &self,
+        context: &Context<'_>,
+    ) -> Poll<Option<Result<BodyChunk, RequestBodyError>>> {
+        let mut state = self.0.borrow_mut();
+        if let Some(chunk) = state.chunks.pop_front() {
+            state.waiting_bytes -= chunk.len();
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        match state.end {
+            Some(end) => Poll::Ready(end.err().map(Err)),
+            None => {
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn wake(state: &mut ChannelState) {
+    if let Some(reader) = state.reader.take() {
+        reader.wake();
+    }
+}
+
+impl FromRequest for RequestBody {
+    type Rejection = Infallible;
+
+    const BODY: BodyUse = BodyUse::Stream;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<RequestBody, Infallible> {
+        let channel = match &exchange.body {
+            Source::Stream(channel) => Rc::clone(channel),
+            Source::None | Source::Whole(_) => {
+                let channel = Channel::default();
+                channel.end(Ok(()));
+                Rc::new(channel)
+            }
+        };
+        Ok(RequestBody(channel))
+    }
+}
+
+impl FromRequest for Bytes {
+    type Rejection = Infallible;
+
+    const BODY: BodyUse = BodyUse::Whole;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Bytes, Infallible> {
+        Ok(Bytes::copy_from_slice(exchange.body_mut()))
+    }
+}
+
+impl FromRequest for Vec<u8> {
+    type Rejection = Infallible;
+
+    const BODY: BodyUse = BodyUse::Whole;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Vec<u8>, Infallible> {
+        Ok(exchange.body_mut().to_vec())
+    }
+}
+
+/// The whole body as text; 400 where it is not UTF-8.
+impl FromRequest for String {
+    type Rejection = Problem;
+
+    const BODY: BodyUse = BodyUse::Whole;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<String, Problem> {
+        let text = std::str::from_utf8(exchange.body_mut());
+        text.map(str::to_owned).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST).detail(format!("the body is not UTF-8: {error}"))
+        })
+    }
+}

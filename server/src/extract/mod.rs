@@ -1,0 +1,214 @@
+//! What a handler asks for, taken from its request.
+//!
+//! Extraction is synchronous: the server has received what the handler's arguments need before it
+//! calls the handler, so the request is read where it lies in the receive buffer, and JSON is
+//! parsed in place. Which of the three it is, the argument's type says ([`BodyUse`]).
+
+mod body;
+mod headers;
+mod path;
+mod peer;
+mod query;
+mod request;
+mod state;
+
+pub use body::{BodyChunk, RequestBody, RequestBodyError};
+pub(crate) use body::{Channel, Source};
+pub use headers::Headers;
+pub use path::Path;
+pub use peer::PeerAddress;
+pub use query::Query;
+pub use request::Request;
+pub use state::State;
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use corelane_runtime::{ConfigError, Shard, Stream};
+use http::{Method, Version};
+
+use crate::http1::{Field, Head};
+use crate::response::IntoResponse;
+
+/// What a handler does with the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyUse {
+    /// Nothing: it is received and thrown away after the answer.
+    Unused,
+    /// It is received whole, up to the limit, before the handler is called.
+    Whole,
+    /// It is handed over piece by piece while the handler runs.
+    Stream,
+}
+
+impl BodyUse {
+    /// What two arguments of one handler want together.
+    ///
+    /// # Panics
+    /// Where both want the body. In a constant, that is an error at compile time.
+    pub const fn and(self, other: BodyUse) -> BodyUse {
+        match (self, other) {
+            (BodyUse::Unused, other) => other,
+            (this, BodyUse::Unused) => this,
+            _ => panic!("two arguments of one handler take the request's body; only one can"),
+        }
+    }
+}
+
+/// A handler's argument: taken from the request before the handler is called.
+pub trait FromRequest: Sized {
+    /// The answer where it can not be taken.
+    type Rejection: IntoResponse;
+
+    /// What the argument needs of the request's body.
+    const BODY: BodyUse = BodyUse::Unused;
+
+    /// Takes the argument from the request.
+    ///
+    /// # Errors
+    /// The response that is sent instead of calling the handler.
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Self, Self::Rejection>;
+
+    /// Checks once, when a shard starts, what every request will need.
+    ///
+    /// # Errors
+    /// What is missing: the server does not start then.
+    fn check(shard: &Shard) -> Result<(), ConfigError> {
+        let _ = shard;
+        Ok(())
+    }
+}
+
+/// One request and what belongs to it, as extractors see it.
+pub struct Exchange<'a> {
+    pub(crate) head: &'a Head,
+    /// The bytes of the head, to which the spans refer.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) fields: &'a [Field],
+    pub(crate) params: Params<'a>,
+    pub(crate) body: Source<'a>,
+    pub(crate) stream: &'a Stream,
+    pub(crate) shard: &'a Rc<Shard>,
+}
+
+/// The values of the path's parameters, still percent-encoded.
+pub(crate) type Params<'a> = matchit::Params<'a, 'a>;
+
+impl<'a> Exchange<'a> {
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The path as it was sent: still percent-encoded.
+    pub fn path(&self) -> &'a str {
+        text(self.head.path(self.bytes))
+    }
+
+    /// The query behind the `?`, as it was sent.
+    pub fn query(&self) -> Option<&'a str> {
+        self.head.query.map(|query| text(query.of(self.bytes)))
+    }
+
+    /// The host and port that the request is for.
+    pub fn authority(&self) -> Option<&'a str> {
+        self.head.authority.map(|authority| text(authority.of(self.bytes)))
+    }
+
+    /// The value of the first field with this name, in any letter case.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        let mut named = self.headers().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value)
+    }
+
+    /// Names and values of all fields, in the order in which they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let bytes = self.bytes;
+        let fields = self.fields.iter();
+        fields.map(move |field| (text(field.name.of(bytes)), field.value.of(bytes)))
+    }
+
+    /// A path parameter by its name, still percent-encoded.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params.get(name)
+    }
+
+    /// The whole body; empty unless an argument asked for it ([`BodyUse::Whole`]). It may be
+    /// changed in place.
+    pub fn body_mut(&mut self) -> &mut [u8] {
+        match &mut self.body {
+            Source::Whole(bytes) => bytes,
+            _ => &mut [],
+        }
+    }
+
+    /// The shard that handles the request.
+    pub fn shard(&self) -> &Rc<Shard> {
+        self.shard
+    }
+}
+
+/// Tokens, targets and authorities are ASCII: the protocol core has refused everything else.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+impl FromRequest for () {
+    type Rejection = Infallible;
+
+    fn from_request(_: &mut Exchange<'_>) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// `None` where the argument can not be taken, instead of an answer.
+impl<T: FromRequest> FromRequest for Option<T> {
+    type Rejection = Infallible;
+
+    const BODY: BodyUse = T::BODY;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Option<T>, Infallible> {
+        Ok(T::from_request(exchange).ok())
+    }
+
+    fn check(shard: &Shard) -> Result<(), ConfigError> {
+        T::check(shard)
+    }
+}
+
+/// The error where the argument can not be taken, for the handler to answer itself.
+impl<T: FromRequest> FromRequest for Result<T, T::Rejection> {
+    type Rejection = Infallible;
+
+    const BODY: BodyUse = T::BODY;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Self, Infallible> {
+        Ok(T::from_request(exchange))
+    }
+
+    fn check(shard: &Shard) -> Result<(), ConfigError> {
+        T::check(shard)
+    }
+}
+
+impl FromRequest for Method {
+    type Rejection = Infallible;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Method, Infallible> {
+        Ok(exchange.method().clone())
+    }
+}
+
+/// The shard that handles the request: for its number, its tasks, its clock, and the mesh.
+impl FromRequest for Rc<Shard> {
+    type Rejection = Infallible;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<Rc<Shard>, Infallible> {
+        Ok(Rc::clone(exchange.shard))
+    }
+}

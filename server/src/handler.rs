@@ -1,0 +1,217 @@
+//! Handlers: asynchronous functions over extractors, called without an allocation per request.
+//!
+//! A handler's future has a type of its own and must not move once it was polled, so it can not
+//! live on the stack of a loop that may have to suspend it. Each route keeps the boxes of finished
+//! calls and puts the next call's future into one of them: after warm-up nothing is allocated.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use corelane_runtime::{ConfigError, Shard};
+
+use crate::extract::{BodyUse, Exchange, FromRequest};
+use crate::response::{IntoResponse, Responder};
+
+/// An asynchronous function of up to eight extractors.
+///
+/// `Arguments` is the tuple of the argument types; it is always inferred.
+pub trait Handler<Arguments>: Clone + Send + Sync + 'static {
+    /// What the handler returns a future of.
+    type Future: Future<Output = Self::Response> + 'static;
+    /// What becomes the response.
+    type Response: IntoResponse;
+
+    /// What the arguments need of the request's body.
+    const BODY: BodyUse;
+
+    /// Takes the arguments from the request and calls the function. `None` where one of them was
+    /// rejected, with the answer written.
+    #[doc(hidden)]
+    fn call(
+        &self,
+        exchange: &mut Exchange<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Option<Self::Future>;
+
+    /// Checks what the arguments will need of every request.
+    #[doc(hidden)]
+    fn check(shard: &Shard) -> Result<(), ConfigError>;
+}
+
+macro_rules! handler {
+    ($($argument:ident)*) => {
+        impl<F, R, $($argument,)*> Handler<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> R + Clone + Send + Sync + 'static,
+            R: Future + 'static,
+            R::Output: IntoResponse,
+            $($argument: FromRequest,)*
+        {
+            type Future = R;
+            type Response = R::Output;
+
+            const BODY: BodyUse = BodyUse::Unused$(.and($argument::BODY))*;
+
+            #[allow(non_snake_case, unused_variables, reason = "one macro for every count")]
+            fn call(
+                &self,
+                exchange: &mut Exchange<'_>,
+                responder: &mut Responder<'_>,
+            ) -> Option<R> {
+                $(
+                    let $argument = match $argument::from_request(exchange) {
+                        Ok(argument) => argument,
+                        Err(rejection) => {
+                            rejection.respond(responder);
+                            return None;
+                        }
+                    };
+                )*
+                Some(self($($argument),*))
+            }
+
+            #[allow(unused_variables, reason = "one macro for every count")]
+            fn check(shard: &Shard) -> Result<(), ConfigError> {
+                $($argument::check(shard)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+handler!();
+handler!(A);
+handler!(A B);
+handler!(A B C);
+handler!(A B C D);
+handler!(A B C D E);
+handler!(A B C D E G);
+handler!(A B C D E G H);
+handler!(A B C D E G H I);
+
+/// A route's handler on one shard, whatever its types.
+pub(crate) trait Endpoint {
+    fn body_use(&self) -> BodyUse;
+
+    /// Starts a call; `None` where an argument was rejected, with the answer written.
+    fn start(&self, exchange: &mut Exchange<'_>, responder: &mut Responder<'_>) -> Option<Call>;
+
+    fn check(&self, shard: &Shard) -> Result<(), ConfigError>;
+}
+
+/// Makes a handler's endpoint on each shard.
+pub(crate) type EndpointMaker = Box<dyn Fn() -> Rc<dyn Endpoint> + Send + Sync>;
+
+pub(crate) fn endpoint_maker<H: Handler<A>, A: 'static>(handler: H) -> EndpointMaker {
+    // Evaluated here, so that two arguments that take the body do not compile.
+    let _ = H::BODY;
+    Box::new(move || {
+        let handler = handler.clone();
+        Rc::new(Pooled { handler, spare: Spare::default(), arguments: PhantomData::<fn(A)> })
+    })
+}
+
+/// A handler with the boxes of its finished calls.
+struct Pooled<H: Handler<A>, A> {
+    handler: H,
+    spare: Spare<H::Future>,
+    arguments: PhantomData<fn(A)>,
+}
+
+/// Boxes without a call in them. There are never more than were in use at once.
+type Spare<F> = Rc<RefCell<Vec<Pin<Box<Running<F>>>>>>;
+
+impl<H: Handler<A>, A> Endpoint for Pooled<H, A> {
+    fn body_use(&self) -> BodyUse {
+        H::BODY
+    }
+
+    fn start(&self, exchange: &mut Exchange<'_>, responder: &mut Responder<'_>) -> Option<Call> {
+        let future = self.handler.call(exchange, responder)?;
+        let spare = self.spare.borrow_mut().pop();
+        let mut running = spare
+            .unwrap_or_else(|| Box::pin(Running { future: None, spare: Rc::clone(&self.spare) }));
+        running.as_mut().project().future.set(Some(future));
+        Some(Call(Some(running)))
+    }
+
+    fn check(&self, shard: &Shard) -> Result<(), ConfigError> {
+        H::check(shard)
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Running<F> {
+        #[pin]
+        future: Option<F>,
+        spare: Spare<F>,
+    }
+}
+
+/// A running handler, without its types.
+trait Run {
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Poll<()>;
+
+    /// Drops the call and keeps its box for another one.
+    fn recycle(self: Pin<Box<Self>>);
+}
+
+impl<F> Run for Running<F>
+where
+    F: Future + 'static,
+    F::Output: IntoResponse,
+{
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Poll<()> {
+        // Polled after its end, it stays at its end.
+        let Some(future) = self.project().future.as_pin_mut() else { return Poll::Ready(()) };
+        match future.poll(context) {
+            Poll::Ready(response) => {
+                response.respond(responder);
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn recycle(mut self: Pin<Box<Self>>) {
+        self.as_mut().project().future.set(None);
+        let spare = Rc::clone(&self.spare);
+        spare.borrow_mut().push(self);
+    }
+}
+
+/// One call of a handler. Dropping it cancels the handler where it stands.
+pub(crate) struct Call(Option<Pin<Box<dyn Run>>>);
+
+impl Call {
+    /// Ready once the response is written.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Poll<()> {
+        match &mut self.0 {
+            Some(running) => running.as_mut().poll(context, responder),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.recycle();
+        }
+    }
+}

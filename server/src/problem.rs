@@ -1,0 +1,72 @@
+//! Errors for programs to read: problem details (RFC 9457).
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::json::{Json, write_json};
+use crate::response::{IntoResponse, Responder, Response};
+
+const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error response that says what is wrong, and where.
+///
+/// ```
+/// use corelane::{Problem, StatusCode};
+///
+/// let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY)
+///     .detail("the price must not be negative")
+///     .field("price");
+/// # let _ = problem;
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// RFC 9457 section 4.2.1: with this type the title is the status's own.
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    /// A problem that says no more than its status.
+    pub fn new(status: StatusCode) -> Problem {
+        let title = status.canonical_reason().unwrap_or("Unknown");
+        Problem { r#type: "about:blank", title, status: status.as_u16(), detail: None, field: None }
+    }
+
+    /// What is wrong in this case, in a sentence for people.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Problem {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The name of the member, parameter or field that is wrong.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Problem {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self).into_response();
+        response.status = self.status();
+        let content_type = http::HeaderValue::from_static(CONTENT_TYPE);
+        response.headers.insert(http::header::CONTENT_TYPE, content_type);
+        response
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.serialize(self.status(), CONTENT_TYPE, 150, |out| write_json(out, &self));
+    }
+}

@@ -1,0 +1,456 @@
+//! What a handler returns, and how it becomes bytes in the connection's send buffer.
+//!
+//! A response is written straight into the send buffer as soon as the handler returns it: text is
+//! copied once, JSON is serialised in place, and only what is large or not there yet (shared bytes,
+//! streams) is left for the connection to send behind the head.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+
+use crate::body::{Body, BodyStream};
+use crate::http1::encode::{self, BodyRule, LengthSlot};
+
+/// Shared bytes below this are copied behind the head: one send instead of two.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// A whole response as a value: for middleware, and for handlers that build it piece by piece.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// The status; 200 by default.
+    pub status: StatusCode,
+    /// The fields. Those about framing and the connection are the server's own business and are
+    /// left out when the response is sent: `Content-Length`, `Transfer-Encoding`, `Connection`
+    /// (save `close`, which is obeyed), `Date` and `Server`.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Body,
+}
+
+impl Response {
+    /// An empty response with a status.
+    pub fn new(status: StatusCode) -> Response {
+        Response { status, ..Response::default() }
+    }
+
+    /// The same response with one more field.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        self.headers.append(name, value);
+        self
+    }
+}
+
+/// Turns into a response. Implement [`into_response`](IntoResponse::into_response) for your types.
+pub trait IntoResponse: Sized {
+    /// The response as a value.
+    fn into_response(self) -> Response;
+
+    /// Writes the response. The types of this crate that can be written without becoming a
+    /// [`Response`] first do so here.
+    #[doc(hidden)]
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.response(self.into_response());
+    }
+}
+
+/// What a response must know of its request.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestFacts {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) keeps_alive: bool,
+}
+
+/// What is left to do once the head, and perhaps the content, is in the send buffer.
+pub(crate) enum Rest {
+    Nothing,
+    /// Bytes to send behind the buffer.
+    Shared(Bytes),
+    /// Content that is produced while it is sent.
+    Stream {
+        stream: BodyStream,
+        coding: StreamCoding,
+    },
+}
+
+/// How the end of a stream is told to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamCoding {
+    /// By chunks.
+    Chunked,
+    /// By the length in the head: so many bytes are left.
+    Length(u64),
+    /// By the end of the connection (HTTP/1.0).
+    Close,
+}
+
+/// Writes one response into the send buffer.
+pub struct Responder<'a> {
+    out: &'a mut Vec<u8>,
+    /// Where this response starts in `out`.
+    start: usize,
+    facts: RequestFacts,
+    common: &'a [u8],
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+    rest: Rest,
+    written: Option<StatusCode>,
+}
+
+impl<'a> Responder<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>, facts: RequestFacts, common: &'a [u8]) -> Self {
+        Responder {
+            start: out.len(),
+            out,
+            facts,
+            common,
+            status: None,
+            headers: HeaderMap::new(),
+            rest: Rest::Nothing,
+            written: None,
+        }
+    }
+
+    /// The status that was written, whether the connection stays open, and what is left to send.
+    pub(crate) fn finish(self) -> (StatusCode, bool, Rest) {
+        let status = self.written.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, self.facts.keeps_alive, self.rest)
+    }
+
+    /// Overrides the status of what is written next.
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        self.status.get_or_insert(status);
+    }
+
+    /// Adds fields to what is written next.
+    pub(crate) fn add_headers(&mut self, headers: HeaderMap) {
+        self.headers.extend(headers);
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.facts.keeps_alive = false;
+    }
+
+    /// Takes back what was written of this response, and writes a 500 that closes instead.
+    #[cold]
+    pub(crate) fn fail(&mut self) {
+        self.out.truncate(self.start);
+        (self.status, self.rest) = (None, Rest::Nothing);
+        self.headers.clear();
+        self.close();
+        crate::problem::Problem::new(StatusCode::INTERNAL_SERVER_ERROR).respond(self);
+    }
+
+    /// Writes a response whose content is there.
+    pub(crate) fn content(&mut self, status: StatusCode, content_type: &str, content: &[u8]) {
+        let rule = self.head(status, content_type);
+        self.end_head(rule, content.len() as u64);
+        if rule.sends_content() {
+            self.out.extend_from_slice(content);
+        }
+    }
+
+    /// Writes a response whose content is serialised behind its head by `write`.
+    pub(crate) fn serialize<E: std::fmt::Display>(
+        &mut self,
+        status: StatusCode,
+        content_type: &str,
+        size_guess: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> usize {
+        let rule = self.head(status, content_type);
+        if !rule.may_have_length() {
+            encode::end_head(self.out);
+            return 0;
+        }
+        let slot = LengthSlot::reserve(self.out, size_guess);
+        let content_start = slot.body_start();
+        if let Err(error) = write(self.out) {
+            tracing::error!(%error, "a response can not be serialised");
+            self.fail();
+            return 0;
+        }
+        let size = slot.body_size(self.out);
+        if rule == BodyRule::Empty {
+            self.out.truncate(content_start);
+        }
+        let filled = slot.fill(self.out);
+        if !rule.sends_content() {
+            self.out.truncate(self.out.len() - filled);
+        }
+        size
+    }
+
+    /// Writes a response value.
+    pub(crate) fn response(&mut self, response: Response) {
+        let Response { status, headers, body } = response;
+        self.add_headers(headers);
+        match body {
+            Body::Empty => self.content(status, "", b""),
+            Body::Bytes(bytes) if bytes.len() < COPY_BYTES_MAX => self.content(status, "", &bytes),
+            Body::Bytes(bytes) => {
+                let rule = self.head(status, "");
+                self.end_head(rule, bytes.len() as u64);
+                if rule.sends_content() {
+                    self.rest = Rest::Shared(bytes);
+                }
+            }
+            Body::Stream(stream) => self.stream(status, stream),
+        }
+    }
+
+    fn stream(&mut self, status: StatusCode, stream: BodyStream) {
+        let rule = self.head(status, "");
+        let coding = match stream.size() {
+            Some(size) => StreamCoding::Length(size),
+            None if rule.may_chunk() => StreamCoding::Chunked,
+            None => StreamCoding::Close,
+        };
+        match coding {
+            StreamCoding::Length(size) => self.end_head(rule, size),
+            // RFC 9112 section 6.1: never to HTTP/1.0, and not where no content may follow.
+            StreamCoding::Chunked => {
+                encode::transfer_encoding(self.out);
+                encode::end_head(self.out);
+            }
+            StreamCoding::Close => encode::end_head(self.out),
+        }
+        if rule.sends_content() {
+            self.rest = Rest::Stream { stream, coding };
+        }
+    }
+
+    /// Everything of the head but the fields about the content's size.
+    fn head(&mut self, status: StatusCode, content_type: &str) -> BodyRule {
+        let status = self.status.take().unwrap_or(status);
+        self.written = Some(status);
+        let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
+        if !self.headers.is_empty() {
+            self.obey_connection_field();
+        }
+        encode::status_line(self.out, status);
+        self.out.extend_from_slice(self.common);
+        encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        let has_type = self.headers.contains_key(header::CONTENT_TYPE);
+        if !content_type.is_empty() && !has_type && rule.may_have_length() {
+            self.out.extend_from_slice(b"content-type: ");
+            self.out.extend_from_slice(content_type.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        }
+        for (name, value) in &self.headers {
+            if !is_ours(name) {
+                encode::field(self.out, name, value);
+            }
+        }
+        self.headers.clear();
+        rule
+    }
+
+    #[cold]
+    fn obey_connection_field(&mut self) {
+        let mut values = self.headers.get_all(header::CONNECTION).iter();
+        let closes = |value: &HeaderValue| {
+            let options = value.as_bytes().split(|byte| *byte == b',');
+            options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"close"))
+        };
+        if values.any(closes) {
+            self.facts.keeps_alive = false;
+        }
+    }
+
+    fn end_head(&mut self, rule: BodyRule, size: u64) {
+        if rule.may_have_length() {
+            encode::content_length(self.out, if rule == BodyRule::Empty { 0 } else { size });
+        }
+        encode::end_head(self.out);
+    }
+}
+
+/// Runs the application's code; a panic in it becomes a 500, and `false`.
+pub(crate) fn guard(responder: &mut Responder<'_>, run: impl FnOnce(&mut Responder<'_>)) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| run(responder))) {
+        Ok(()) => true,
+        Err(panic) => {
+            let text = corelane_runtime::panic_text(&*panic);
+            tracing::error!(panic = text, "a handler panicked");
+            responder.fail();
+            false
+        }
+    }
+}
+
+/// Whether the server writes the field itself.
+fn is_ours(name: &HeaderName) -> bool {
+    const OURS: [HeaderName; 5] = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::DATE,
+        header::SERVER,
+    ];
+    OURS.contains(name)
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const BINARY: &str = "application/octet-stream";
+
+fn typed(content_type: &'static str, body: Bytes) -> Response {
+    let response = Response { body: Body::Bytes(body), ..Response::default() };
+    response.with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+}
+
+impl IntoResponse for Response {
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+impl IntoResponse for () {
+    fn into_response(self) -> Response {
+        Response::default()
+    }
+}
+
+impl IntoResponse for Infallible {
+    fn into_response(self) -> Response {
+        match self {}
+    }
+}
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        Response::new(self)
+    }
+}
+
+impl IntoResponse for &'static str {
+    fn into_response(self) -> Response {
+        typed(TEXT, Bytes::from_static(self.as_bytes()))
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.content(StatusCode::OK, TEXT, self.as_bytes());
+    }
+}
+
+impl IntoResponse for String {
+    fn into_response(self) -> Response {
+        typed(TEXT, Bytes::from(self))
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.content(StatusCode::OK, TEXT, self.as_bytes());
+    }
+}
+
+impl IntoResponse for &'static [u8] {
+    fn into_response(self) -> Response {
+        typed(BINARY, Bytes::from_static(self))
+    }
+}
+
+impl IntoResponse for Vec<u8> {
+    fn into_response(self) -> Response {
+        typed(BINARY, Bytes::from(self))
+    }
+}
+
+impl IntoResponse for Bytes {
+    fn into_response(self) -> Response {
+        typed(BINARY, self)
+    }
+}
+
+impl IntoResponse for Body {
+    fn into_response(self) -> Response {
+        Response { body: self, ..Response::default() }
+    }
+}
+
+impl IntoResponse for BodyStream {
+    fn into_response(self) -> Response {
+        Body::Stream(self).into_response()
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(response) => response.into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        match self {
+            Ok(response) => response.respond(responder),
+            Err(error) => error.respond(responder),
+        }
+    }
+}
+
+impl<R: IntoResponse> IntoResponse for (StatusCode, R) {
+    fn into_response(self) -> Response {
+        Response { status: self.0, ..self.1.into_response() }
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.set_status(self.0);
+        self.1.respond(responder);
+    }
+}
+
+/// Fields that go with a response: a map, or an array of names and values.
+pub trait IntoHeaders {
+    /// The fields.
+    fn into_headers(self) -> HeaderMap;
+}
+
+impl IntoHeaders for HeaderMap {
+    fn into_headers(self) -> HeaderMap {
+        self
+    }
+}
+
+impl<const N: usize> IntoHeaders for [(HeaderName, HeaderValue); N] {
+    fn into_headers(self) -> HeaderMap {
+        self.into_iter().collect()
+    }
+}
+
+impl<const N: usize> IntoHeaders for [(HeaderName, &'static str); N] {
+    /// # Panics
+    /// Where a value has characters that no field may have: the text is the program's own.
+    fn into_headers(self) -> HeaderMap {
+        let field = |(name, value)| (name, HeaderValue::from_static(value));
+        self.into_iter().map(field).collect()
+    }
+}
+
+impl<H: IntoHeaders, R: IntoResponse> IntoResponse for (H, R) {
+    fn into_response(self) -> Response {
+        let mut response = self.1.into_response();
+        for (name, value) in &self.0.into_headers() {
+            response.headers.insert(name, value.clone());
+        }
+        response
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        responder.add_headers(self.0.into_headers());
+        self.1.respond(responder);
+    }
+}
+
+impl<H: IntoHeaders, R: IntoResponse> IntoResponse for (StatusCode, H, R) {
+    fn into_response(self) -> Response {
+        (self.0, (self.1, self.2)).into_response()
+    }
+
+    fn respond(self, responder: &mut Responder<'_>) {
+        (self.0, (self.1, self.2)).respond(responder);
+    }
+}

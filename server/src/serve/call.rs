@@ -1,0 +1,177 @@
+//! Waiting for a handler that did not answer at once, while its body and its peer are looked after.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use corelane_runtime::Received;
+
+use super::conversation::{Conversation, Pending, Phase};
+use super::drive::Ended;
+use super::pace::Pace;
+use crate::extract::{BodyChunk, Channel, RequestBodyError};
+use crate::http1::Step;
+use crate::response::Rest;
+use crate::stats::Deadline;
+
+impl Conversation {
+    /// Waits for a running handler. Its body is fed to it as it asks for more; pipelined bytes are
+    /// kept, up to a bound; a peer that goes away cancels it: the call is dropped.
+    pub(super) async fn wait_for(&mut self, mut pending: Pending) -> Result<Rest, Ended> {
+        let mut pace = self.body_pace();
+        let rest = poll_fn(|context| {
+            loop {
+                if let Poll::Ready(rest) = self.poll_call(&mut pending, context) {
+                    return Poll::Ready(Ok(rest));
+                }
+                let fed = match &pending.channel {
+                    Some(channel) if !channel.is_complete() => {
+                        let channel = channel.clone();
+                        self.poll_feed(&channel, &mut pace, context)
+                    }
+                    _ => self.poll_watch(context),
+                };
+                match fed {
+                    // The handler has something new to look at.
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(ended)) => {
+                        if let Some(channel) = &pending.channel {
+                            channel.end(Err(RequestBodyError::Incomplete));
+                        }
+                        return Poll::Ready(Err(ended));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        if matches!(self.phase, Phase::Stream) {
+            // The handler answered; what is left of its body is for nobody.
+            let is_over = !self.protocol.is_in_body();
+            let left = self.site.config.discard_bytes_max;
+            self.phase = if is_over { Phase::Heads } else { Phase::Discard(left) };
+        }
+        rest
+    }
+
+    /// Moves body bytes to the handler, from what is kept and then from the socket.
+    fn poll_feed(
+        &mut self,
+        channel: &Channel,
+        pace: &mut Pace,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>> {
+        if !channel.wants_more() {
+            return Poll::Pending;
+        }
+        if !self.input.is_empty() {
+            let mut input = std::mem::take(&mut self.input);
+            let fed = self.feed(channel, &input);
+            let used = *fed.as_ref().unwrap_or(&0);
+            input.drain(..used);
+            self.input = input;
+            match fed {
+                Ok(0) => {}
+                fed => return Poll::Ready(fed.map(drop)),
+            }
+        }
+        match self.stream.poll_recv(context) {
+            Poll::Ready(Ok(received)) if received.is_empty() => {
+                self.is_peer_done = true;
+                Poll::Ready(Err(Ended::PeerGone))
+            }
+            Poll::Ready(Ok(received)) => {
+                pace.progress(self.shard.now(), received.len() as u64);
+                Poll::Ready(self.feed_received(channel, received))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Ended::PeerGone)),
+            Poll::Pending => {
+                self.timer.arm(pace.deadline(self.shard.now()));
+                let expired = self.timer.poll_expired(context);
+                expired.map(|()| Err(Ended::TimedOut(Deadline::Body)))
+            }
+        }
+    }
+
+    /// Hands a receive buffer over whole where it is all content: no copy.
+    fn feed_received(&mut self, channel: &Channel, received: Received) -> Result<(), Ended> {
+        if !self.input.is_empty() || !self.shard.has_spare_buffers() {
+            self.keep_body(&received);
+            return Ok(());
+        }
+        let step = self.step(&received);
+        match step {
+            Step::Data { skip: 0, size } if size == received.len() => {
+                channel.push(BodyChunk::received(received));
+                self.feed(channel, b"").map(drop)
+            }
+            step => {
+                let used = self.apply(step, channel, &received)?;
+                let more = self.feed(channel, &received[used..])?;
+                self.keep_body(&received[used + more..]);
+                Ok(())
+            }
+        }
+    }
+
+    fn keep_body(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() && self.input.capacity() == 0 {
+            self.input = self.shard.send_buffer();
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Decodes as much as there is; says how many bytes are used up.
+    fn feed(&mut self, channel: &Channel, bytes: &[u8]) -> Result<usize, Ended> {
+        let mut at = 0;
+        while !channel.is_complete() {
+            let step = self.step(&bytes[at..]);
+            let is_over = matches!(step, Step::NeedMore { .. });
+            at += self.apply(step, channel, &bytes[at..])?;
+            if is_over {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    fn apply(&mut self, step: Step, channel: &Channel, bytes: &[u8]) -> Result<usize, Ended> {
+        match step {
+            Step::NeedMore { consumed } => Ok(consumed),
+            Step::Data { skip, size } => {
+                channel.push(BodyChunk::copied(&bytes[skip..skip + size]));
+                Ok(skip + size)
+            }
+            Step::End { consumed } => {
+                channel.end(Ok(()));
+                self.phase = Phase::Heads;
+                Ok(consumed)
+            }
+            Step::Refused(error) => {
+                self.refuse(error);
+                Err(Ended::Closing)
+            }
+            // No head can be next while a body is under way.
+            Step::Head(_) | Step::Closed => Err(Ended::Closing),
+        }
+    }
+
+    fn step(&mut self, bytes: &[u8]) -> Step {
+        let mut fields = self.site.fields.borrow_mut();
+        self.protocol.step(bytes, &self.site.config.limits, &mut fields)
+    }
+
+    /// Notices a peer that goes away; keeps what it sends meanwhile. Never ready with `Ok`: there
+    /// is nothing in it for the handler.
+    pub(super) fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        while !self.is_peer_done && self.input.len() < self.site.config.unsent_bytes_max {
+            match self.stream.poll_recv(context) {
+                // A half-closed peer still waits for its answer.
+                Poll::Ready(Ok(received)) if received.is_empty() => self.is_peer_done = true,
+                Poll::Ready(Ok(received)) => self.keep(&received),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Ended::PeerGone)),
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,420 @@
+//! One connection's exchanges, as far as they need no waiting: bytes in, calls and answers out.
+//!
+//! [`Conversation::process`] takes what has arrived as far as it goes: each complete request is
+//! routed, its handler called and polled once, its answer appended to the send buffer. A handler
+//! that must wait, an answer that is a stream, too many unsent bytes: those end the pass with what
+//! [`drive`](super::drive) has to wait for.
+
+use std::mem;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use corelane_runtime::{Moment, SendBuffer, Shard, Stream, Timer};
+
+use super::Site;
+use super::collect::Collect;
+use super::pace::Pace;
+use crate::extract::{BodyUse, Channel, Exchange, Source};
+use crate::handler::Call;
+use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
+use crate::response::{RequestFacts, Responder, Rest, guard};
+use crate::router::{Found, normalize, respond_without_route};
+
+/// A connection and where its exchanges stand.
+pub(super) struct Conversation {
+    pub(super) shard: Rc<Shard>,
+    pub(super) site: Rc<Site>,
+    pub(super) stream: Stream,
+    pub(super) timer: Timer,
+    pub(super) protocol: Connection,
+    pub(super) phase: Phase,
+    /// Received bytes that outlived their turn: the start of a request, or pipelined ones.
+    pub(super) input: Vec<u8>,
+    /// Answers that are not handed to the stream yet.
+    pub(super) out: Vec<u8>,
+    /// When the current head began, while one is under way.
+    pub(super) head_since: Option<Moment>,
+    /// When the last exchange ended, or the connection began.
+    pub(super) quiet_since: Moment,
+    pub(super) has_served: bool,
+    pub(super) is_peer_done: bool,
+}
+
+/// What the bytes of a body are for.
+pub(super) enum Phase {
+    /// Between bodies.
+    Heads,
+    /// Collected for a handler that takes it whole.
+    Collect(Box<Collect>),
+    /// Handed to a running handler.
+    Stream,
+    /// Thrown away, up to so many bytes.
+    Discard(u64),
+}
+
+/// Why a pass ended.
+pub(super) enum Next {
+    /// More bytes are needed.
+    Read,
+    /// Enough was answered for one pass; there may be more.
+    Flush,
+    /// A handler is running.
+    Call(Pending),
+    /// An answer's head is written, its content is not.
+    Rest(Rest),
+    /// The last answer is written.
+    Close,
+}
+
+/// A call that did not end at once.
+pub(super) struct Pending {
+    pub(super) call: Call,
+    pub(super) facts: RequestFacts,
+    pub(super) channel: Option<Rc<Channel>>,
+}
+
+/// How one exchange went.
+enum Answer {
+    Done(Rest),
+    Pending(Call, RequestFacts),
+}
+
+impl Conversation {
+    pub(super) fn new(shard: &Rc<Shard>, site: &Rc<Site>, stream: Stream) -> Conversation {
+        Conversation {
+            shard: Rc::clone(shard),
+            site: Rc::clone(site),
+            stream,
+            timer: Timer::new(shard),
+            protocol: Connection::new(),
+            phase: Phase::Heads,
+            input: Vec::new(),
+            out: Vec::new(),
+            head_since: None,
+            quiet_since: shard.now(),
+            has_served: false,
+            is_peer_done: false,
+        }
+    }
+
+    /// Takes `bytes` as far as they go; says how many are used up, and why it ended there.
+    pub(super) fn process(&mut self, bytes: &mut [u8], context: &mut Context<'_>) -> (usize, Next) {
+        let mut at = 0;
+        for _ in 0..self.site.config.pipelined_max {
+            if self.out.len() > self.site.config.unsent_bytes_max {
+                break;
+            }
+            if let Some(next) = self.advance(bytes, &mut at, context) {
+                return (at, next);
+            }
+        }
+        (at, Next::Flush)
+    }
+
+    /// One request, or as much of one as is there. `None`: the next one can be looked at.
+    fn advance(
+        &mut self,
+        bytes: &mut [u8],
+        at: &mut usize,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        loop {
+            let step = {
+                let fields = &mut self.site.fields.borrow_mut();
+                self.protocol.step(&bytes[*at..], &self.site.config.limits, fields)
+            };
+            match step {
+                Step::NeedMore { consumed } => {
+                    *at += consumed;
+                    return Some(Next::Read);
+                }
+                Step::Head(head) => return self.on_head(head, bytes, at, context),
+                Step::Data { skip, size } => {
+                    let content = &bytes[*at + skip..*at + skip + size];
+                    *at += skip + size;
+                    if !self.on_data(content) {
+                        return Some(Next::Close);
+                    }
+                }
+                Step::End { consumed } => {
+                    *at += consumed;
+                    if let Some(next) = self.on_end(context) {
+                        return next;
+                    }
+                }
+                Step::Refused(error) => {
+                    self.refuse(error);
+                    return Some(Next::Close);
+                }
+                Step::Closed => return Some(Next::Close),
+            }
+        }
+    }
+
+    fn on_head(
+        &mut self,
+        head: Head,
+        bytes: &mut [u8],
+        at: &mut usize,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        self.site.stats.requests.add(1);
+        self.head_since = None;
+        let (before, rest) = bytes[*at..].split_at_mut(head.size);
+        *at += head.size;
+        if !head.framing.has_body() {
+            let site = Rc::clone(&self.site);
+            let fields = site.fields.borrow();
+            let answer = self.answer(&head, before, fields.spans(), Source::None, context);
+            return self.after(answer, None);
+        }
+        match self.body_use(&head, before) {
+            Err(error) => {
+                self.refuse(error);
+                Some(Next::Close)
+            }
+            Ok(BodyUse::Unused) => self.answer_without_body(&head, before, rest, context),
+            Ok(BodyUse::Whole) => match head.framing {
+                Framing::Length(size) if size <= rest.len() as u64 => {
+                    let body = &mut rest[..size as usize];
+                    *at += body.len();
+                    self.take_body(body);
+                    let site = Rc::clone(&self.site);
+                    let fields = site.fields.borrow();
+                    let source = Source::Whole(body);
+                    let answer = self.answer(&head, before, fields.spans(), source, context);
+                    self.after(answer, None)
+                }
+                _ => {
+                    self.ask_for_body(&head, rest);
+                    let pace = self.body_pace();
+                    let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
+                    self.phase = Phase::Collect(collect);
+                    None
+                }
+            },
+            Ok(BodyUse::Stream) => {
+                self.ask_for_body(&head, rest);
+                let channel = Rc::default();
+                self.phase = Phase::Stream;
+                let site = Rc::clone(&self.site);
+                let fields = site.fields.borrow();
+                let source = Source::Stream(&channel);
+                let answer = self.answer(&head, before, fields.spans(), source, context);
+                if matches!(answer, Answer::Done(_)) {
+                    self.phase = Phase::Discard(self.site.config.discard_bytes_max);
+                }
+                self.after(answer, Some(channel))
+            }
+        }
+    }
+
+    /// What the route wants of the body, once its limit is checked.
+    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
+        let path = normalize(path_of(head, bytes));
+        let config = &self.site.config;
+        let (body_use, bytes_max) = match self.site.router.find(&head.method, &path) {
+            Found::Endpoint { route, endpoint, .. } => {
+                (endpoint.body_use(), route.body_bytes_max.unwrap_or(config.body_bytes_max))
+            }
+            _ => (BodyUse::Unused, config.body_bytes_max),
+        };
+        self.protocol.limit_body(bytes_max)?;
+        Ok(body_use)
+    }
+
+    /// The body is there, whole, and is used up.
+    fn take_body(&mut self, body: &[u8]) {
+        let mut fields = self.site.fields.borrow_mut();
+        let limits = &self.site.config.limits;
+        let data = self.protocol.step(body, limits, &mut fields);
+        debug_assert_eq!(data, Step::Data { skip: 0, size: body.len() });
+        let end = self.protocol.step(b"", limits, &mut fields);
+        debug_assert_eq!(end, Step::End { consumed: 0 });
+    }
+
+    /// Answers at once; the body is thrown away afterwards, if it is small enough to be worth it.
+    fn answer_without_body(
+        &mut self,
+        head: &Head,
+        bytes: &[u8],
+        rest: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        let discard_max = self.site.config.discard_bytes_max;
+        let is_long = matches!(head.framing, Framing::Length(size) if size > discard_max);
+        // A client that waits for "100 Continue" may never send the body that was announced.
+        let may_never_come = head.expects_continue && rest.is_empty();
+        let keeps_alive = head.keeps_alive && !is_long && !may_never_come;
+        let head = Head { keeps_alive, ..head.clone() };
+        let site = Rc::clone(&self.site);
+        let fields = site.fields.borrow();
+        let answer = self.answer(&head, bytes, fields.spans(), Source::None, context);
+        self.phase = Phase::Discard(discard_max);
+        self.after(answer, None)
+    }
+
+    // RFC 9110 section 10.1.1: only where the body has not begun to arrive already.
+    fn ask_for_body(&mut self, head: &Head, rest: &[u8]) {
+        if head.expects_continue && rest.is_empty() {
+            self.ready_out();
+            self.out.extend_from_slice(encode::CONTINUE);
+        }
+    }
+
+    pub(super) fn body_pace(&self) -> Pace {
+        let config = &self.site.config;
+        Pace::new(config.body_timeout, config.body_bytes_per_second_min)
+    }
+
+    /// Content of a body. `false`: too much of it would be thrown away.
+    fn on_data(&mut self, content: &[u8]) -> bool {
+        match &mut self.phase {
+            Phase::Collect(collect) => collect.body.extend_from_slice(content),
+            Phase::Discard(left) => match left.checked_sub(content.len() as u64) {
+                Some(rest) => *left = rest,
+                None => return false,
+            },
+            // `drive` hands streamed bodies over itself.
+            Phase::Stream | Phase::Heads => {}
+        }
+        true
+    }
+
+    /// The body is complete. `None`: its bytes were for nobody, go on.
+    fn on_end(&mut self, context: &mut Context<'_>) -> Option<Option<Next>> {
+        let Phase::Collect(collect) = mem::replace(&mut self.phase, Phase::Heads) else {
+            return None;
+        };
+        let Collect { head, bytes, fields, mut body, .. } = *collect;
+        let answer = self.answer(&head, &bytes, &fields, Source::Whole(&mut body), context);
+        Some(self.after(answer, None))
+    }
+
+    fn after(&mut self, answer: Answer, channel: Option<Rc<Channel>>) -> Option<Next> {
+        match answer {
+            Answer::Pending(call, facts) => Some(Next::Call(Pending { call, facts, channel })),
+            Answer::Done(Rest::Nothing) => None,
+            Answer::Done(rest) => Some(Next::Rest(rest)),
+        }
+    }
+
+    /// Routes a request, takes the handler's arguments, calls it, polls it once.
+    fn answer(
+        &mut self,
+        head: &Head,
+        bytes: &[u8],
+        fields: &[Field],
+        body: Source<'_>,
+        context: &mut Context<'_>,
+    ) -> Answer {
+        self.ready_out();
+        let site = Rc::clone(&self.site);
+        let keeps_alive = head.keeps_alive && !self.shard.is_draining();
+        let facts =
+            RequestFacts { method: head.method.clone(), version: head.version, keeps_alive };
+        let mut common = site.common.borrow_mut();
+        let common = common.lines(&self.shard);
+        let mut responder = Responder::new(&mut self.out, facts.clone(), common);
+        let path = normalize(path_of(head, bytes));
+        let found = match head.form {
+            TargetForm::Asterisk => None,
+            _ => Some(site.router.find(&head.method, &path)),
+        };
+        let mut running = None;
+        let ended = guard(&mut responder, |responder| match found {
+            Some(Found::Endpoint { endpoint, params, .. }) => {
+                let (shard, stream) = (&self.shard, &self.stream);
+                let mut exchange = Exchange { head, bytes, fields, params, body, stream, shard };
+                let Some(mut call) = endpoint.start(&mut exchange, responder) else { return };
+                if call.poll(context, responder).is_pending() {
+                    running = Some(call);
+                }
+            }
+            Some(found) => respond_without_route(&found, &head.method, responder),
+            // RFC 9110 section 9.3.7: the server as a whole answers.
+            None => responder.content(http::StatusCode::NO_CONTENT, "", b""),
+        });
+        if !ended {
+            site.stats.handler_panics.add(1);
+        }
+        match running {
+            Some(call) if ended => Answer::Pending(call, facts),
+            _ => {
+                let (status, keeps_alive, rest) = responder.finish();
+                self.end_exchange(status, keeps_alive);
+                Answer::Done(rest)
+            }
+        }
+    }
+
+    /// Polls a running handler; its answer's rest once it is done.
+    pub(super) fn poll_call(
+        &mut self,
+        pending: &mut Pending,
+        context: &mut Context<'_>,
+    ) -> Poll<Rest> {
+        self.ready_out();
+        let site = Rc::clone(&self.site);
+        let mut common = site.common.borrow_mut();
+        let common = common.lines(&self.shard);
+        let mut facts = pending.facts.clone();
+        // A drain that began meanwhile.
+        facts.keeps_alive &= !self.shard.is_draining();
+        let mut responder = Responder::new(&mut self.out, facts, common);
+        let mut is_pending = false;
+        let ended = guard(&mut responder, |responder| {
+            is_pending = pending.call.poll(context, responder).is_pending();
+        });
+        if ended && is_pending {
+            return Poll::Pending;
+        }
+        if !ended {
+            site.stats.handler_panics.add(1);
+        }
+        let (status, keeps_alive, rest) = responder.finish();
+        self.end_exchange(status, keeps_alive);
+        Poll::Ready(rest)
+    }
+
+    fn end_exchange(&mut self, status: http::StatusCode, keeps_alive: bool) {
+        self.site.stats.count_response(status);
+        self.has_served = true;
+        self.quiet_since = self.shard.now();
+        if !keeps_alive {
+            self.protocol.close();
+        }
+    }
+
+    /// Answers a request that broke a rule; nothing may follow.
+    #[cold]
+    pub(super) fn refuse(&mut self, error: ProtocolError) {
+        self.ready_out();
+        self.site.stats.refused[error.index()].add(1);
+        self.site.stats.count_response(error.status());
+        let mut common = self.site.common.borrow_mut();
+        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"");
+    }
+
+    /// A send buffer to append to: an idle connection has none.
+    pub(super) fn ready_out(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out = self.shard.send_buffer();
+        }
+    }
+
+    /// Hands what was answered to the stream.
+    pub(super) fn flush(&mut self) {
+        let out = mem::take(&mut self.out);
+        if out.is_empty() {
+            self.shard.recycle(out);
+        } else {
+            self.stream.send(SendBuffer::Owned(out));
+        }
+    }
+}
+
+/// Targets are ASCII: the protocol core has refused everything else.
+fn path_of<'a>(head: &Head, bytes: &'a [u8]) -> &'a str {
+    std::str::from_utf8(head.path(bytes)).unwrap_or("/")
+}

@@ -1,0 +1,294 @@
+//! The one loop that waits: for bytes, for handlers, for the peer to take its answers.
+//!
+//! ```text
+//!             ┌───────────────────────────────────────────────┐
+//!             ▼                                               │ Read, Flush
+//!   receive ─────► process ───────────────────────────────────┤
+//!      │             │ Call: wait for the handler             │
+//!      │             │ Rest: send shared bytes or a stream ───┘
+//!      │             │ Close
+//!      │ end of file, deadline, drain
+//!      ▼             ▼
+//!   send what is left ──► FIN ──► linger ──► close
+//! ```
+
+use std::future::poll_fn;
+use std::mem;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use corelane_runtime::{Moment, Received, SendBuffer};
+
+use super::conversation::{Conversation, Next, Phase};
+use super::pace::Pace;
+use crate::http1::{EndOfInput, ProtocolError};
+use crate::response::Rest;
+use crate::stats::Deadline;
+
+/// While draining, how long a connection must have been quiet to count as idle: the peer's next
+/// request may be on its way already, and closing then would look like a lost one.
+const DRAIN_QUIET: Duration = Duration::from_millis(250);
+
+/// Why a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The last answer is written: send it, then close.
+    Closing,
+    /// The peer sends no more; it still gets its answers.
+    PeerDone,
+    /// The connection is of no use any more.
+    PeerGone,
+    /// A deadline passed.
+    TimedOut(Deadline),
+    /// The shard drains and the connection was idle.
+    Drained,
+    /// An answer can not be completed: the peer must not take it for a whole one.
+    Broken,
+}
+
+impl Conversation {
+    /// Serves the connection to its end.
+    pub(super) async fn drive(mut self) {
+        let Err(ended) = self.run().await;
+        if let Ended::TimedOut(deadline) = ended {
+            self.site.stats.timeouts[deadline as usize].add(1);
+        }
+        match ended {
+            Ended::Closing => {}
+            Ended::PeerDone => {
+                self.flush();
+                let _ = self.sent(0).await;
+                return;
+            }
+            Ended::TimedOut(Deadline::Head) => self.refuse(ProtocolError::HeadTooSlow),
+            Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow),
+            Ended::PeerGone => return self.site.stats.peers_gone.add(1),
+            Ended::TimedOut(_) | Ended::Drained | Ended::Broken => return,
+        }
+        self.flush();
+        if self.sent(0).await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let mut next = Next::Read;
+        loop {
+            self.flush();
+            next = match next {
+                Next::Read => {
+                    if self.stream.unsent_bytes() > self.site.config.unsent_bytes_max {
+                        self.sent(self.site.config.unsent_bytes_max).await?;
+                    }
+                    let received = self.receive().await?;
+                    self.take_in(received).await
+                }
+                Next::Flush => {
+                    self.sent(self.site.config.unsent_bytes_max).await?;
+                    self.shard.yield_now().await;
+                    self.process_input().await
+                }
+                Next::Call(pending) => match self.wait_for(pending).await? {
+                    Rest::Nothing => self.process_input().await,
+                    rest => Next::Rest(rest),
+                },
+                Next::Rest(Rest::Stream { stream, coding }) => {
+                    self.stream_out(stream, coding).await?;
+                    self.process_input().await
+                }
+                Next::Rest(Rest::Shared(bytes)) => {
+                    self.stream.send(SendBuffer::Shared(bytes));
+                    self.sent(self.site.config.unsent_bytes_max).await?;
+                    self.process_input().await
+                }
+                Next::Rest(Rest::Nothing) => self.process_input().await,
+                Next::Close => return Err(Ended::Closing),
+            };
+        }
+    }
+
+    /// Processes received bytes in their buffer where nothing waits before them; what is left of
+    /// them is copied out.
+    async fn take_in(&mut self, mut received: Received) -> Next {
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(&received);
+            drop(received);
+            return self.process_input().await;
+        }
+        let mut next = None;
+        let used = poll_fn(|context| {
+            let (used, why) = self.process(&mut received, context);
+            next = Some(why);
+            Poll::Ready(used)
+        })
+        .await;
+        self.keep(&received[used..]);
+        next.unwrap_or(Next::Read)
+    }
+
+    /// Processes what was copied out before.
+    async fn process_input(&mut self) -> Next {
+        let mut input = mem::take(&mut self.input);
+        let mut next = None;
+        let used = poll_fn(|context| {
+            let (used, why) = self.process(&mut input, context);
+            next = Some(why);
+            Poll::Ready(used)
+        })
+        .await;
+        input.drain(..used);
+        if input.is_empty() {
+            self.shard.recycle(input);
+        } else {
+            self.input = input;
+        }
+        self.note_head();
+        next.unwrap_or(Next::Read)
+    }
+
+    /// Copies out what must outlive the turn.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.input.capacity() == 0 {
+            self.input = self.shard.send_buffer();
+        }
+        self.input.extend_from_slice(bytes);
+        self.note_head();
+    }
+
+    /// The head's deadline runs from its first byte.
+    fn note_head(&mut self) {
+        let is_in_head = !self.input.is_empty() && matches!(self.phase, Phase::Heads);
+        match self.head_since {
+            None if is_in_head => self.head_since = Some(self.shard.now()),
+            Some(_) if !is_in_head => self.head_since = None,
+            _ => {}
+        }
+    }
+
+    /// Waits for the next bytes, as long as the state of the conversation allows.
+    async fn receive(&mut self) -> Result<Received, Ended> {
+        let (deadline, kind) = self.next_deadline();
+        self.timer.arm(deadline);
+        let received = poll_fn(|context| self.poll_receive(kind, context)).await?;
+        if let Phase::Collect(collect) = &mut self.phase {
+            collect.pace.progress(self.shard.now(), received.len() as u64);
+        }
+        Ok(received)
+    }
+
+    fn poll_receive(
+        &mut self,
+        kind: Deadline,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Received, Ended>> {
+        match self.stream.poll_recv(context) {
+            Poll::Ready(Ok(received)) if received.is_empty() => {
+                return Poll::Ready(Err(self.on_end_of_input()));
+            }
+            Poll::Ready(Ok(received)) => return Poll::Ready(Ok(received)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Ended::PeerGone)),
+            Poll::Pending => {}
+        }
+        let is_expired = self.timer.poll_expired(context).is_ready();
+        if self.shard.is_draining() && matches!(kind, Deadline::Idle | Deadline::FirstByte) {
+            let idle_from = self.quiet_since + DRAIN_QUIET;
+            if is_expired || self.shard.now() >= idle_from {
+                return Poll::Ready(Err(Ended::Drained));
+            }
+            self.timer.arm(idle_from);
+            return Poll::Pending;
+        }
+        if !is_expired {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(Ended::TimedOut(kind)))
+    }
+
+    /// By when the peer must have sent something, and what it is late with otherwise.
+    fn next_deadline(&mut self) -> (Moment, Deadline) {
+        let now = self.shard.now();
+        let config = &self.site.config;
+        match &mut self.phase {
+            Phase::Collect(collect) => return (collect.pace.deadline(now), Deadline::Body),
+            Phase::Discard(_) if self.protocol.is_in_body() => {
+                return (now + config.body_timeout, Deadline::Body);
+            }
+            _ => {}
+        }
+        if let Some(since) = self.head_since {
+            return (since + config.head_timeout, Deadline::Head);
+        }
+        if self.stream.unsent_bytes() > 0 {
+            return (now + config.send_timeout.min(config.idle_timeout), Deadline::Idle);
+        }
+        if self.has_served {
+            (now + config.idle_timeout, Deadline::Idle)
+        } else {
+            (self.quiet_since + config.first_byte_timeout, Deadline::FirstByte)
+        }
+    }
+
+    fn on_end_of_input(&mut self) -> Ended {
+        self.is_peer_done = true;
+        match self.protocol.end_of_input(&self.input) {
+            EndOfInput::Clean => Ended::PeerDone,
+            // RFC 9112 section 8: what was cut short is no request. Answers to earlier ones go out.
+            EndOfInput::TruncatedHead | EndOfInput::TruncatedBody => Ended::PeerDone,
+        }
+    }
+
+    /// Waits until at most `unsent_bytes_max` bytes are unsent; the peer must take them at the
+    /// least rate.
+    pub(super) async fn sent(&mut self, unsent_bytes_max: usize) -> Result<(), Ended> {
+        if self.stream.unsent_bytes() <= unsent_bytes_max {
+            return Ok(());
+        }
+        let config = &self.site.config;
+        let mut pace = Pace::new(config.send_timeout, config.send_bytes_per_second_min);
+        let mut sent_bytes = self.stream.sent_bytes();
+        poll_fn(|context| {
+            match self.stream.poll_sent(unsent_bytes_max, context) {
+                Poll::Ready(sent) => return Poll::Ready(sent.map_err(|_| Ended::PeerGone)),
+                Poll::Pending => {}
+            }
+            let (now, progress) = (self.shard.now(), self.stream.sent_bytes() - sent_bytes);
+            if progress > 0 {
+                pace.progress(now, progress);
+                sent_bytes += progress;
+            }
+            let deadline = pace.deadline(now);
+            if deadline <= now {
+                return Poll::Ready(Err(Ended::TimedOut(Deadline::Send)));
+            }
+            self.timer.arm(deadline);
+            self.timer.poll_expired(context).map(|()| Err(Ended::TimedOut(Deadline::Send)))
+        })
+        .await
+    }
+
+    /// Receives and throws away what the peer still sends, bounded in time and bytes: closing with
+    /// unread bytes would reset the connection, and the reset may overtake the last answer
+    /// (RFC 9112 section 9.6).
+    async fn linger(&mut self) {
+        if self.is_peer_done || self.stream.shutdown_write().is_err() {
+            return;
+        }
+        let config = &self.site.config;
+        self.timer.arm(self.shard.now() + config.linger_timeout);
+        let mut left = config.linger_bytes_max;
+        poll_fn(|context| {
+            while let Poll::Ready(received) = self.stream.poll_recv(context) {
+                let size = received.map_or(0, |received| received.len());
+                if size == 0 || size > left {
+                    return Poll::Ready(());
+                }
+                left -= size;
+            }
+            self.timer.poll_expired(context)
+        })
+        .await;
+    }
+}

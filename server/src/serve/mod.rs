@@ -1,0 +1,112 @@
+//! A shard's server: it accepts, admits as many connections as fit, and drives each in a task.
+
+mod call;
+mod collect;
+mod conversation;
+mod drive;
+mod pace;
+mod stream_out;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use corelane_runtime::{Listener, Shard};
+
+use crate::config::ServerConfig;
+use crate::date::CommonFields;
+use crate::http1::Fields;
+use crate::router::Router;
+use crate::stats::ServerStats;
+use conversation::Conversation;
+
+/// What the connections of one shard share.
+pub(crate) struct Site {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) router: Router,
+    pub(crate) stats: Arc<ServerStats>,
+    /// Where the fields of the head that is being looked at lie. Scratch of one look.
+    fields: RefCell<Fields>,
+    common: RefCell<CommonFields>,
+    room: Room,
+}
+
+impl Site {
+    pub(crate) fn new(
+        config: Arc<ServerConfig>,
+        router: Router,
+        stats: Arc<ServerStats>,
+        connections_max: usize,
+    ) -> Site {
+        let common = RefCell::new(CommonFields::new(config.server_name.as_deref()));
+        let fields = RefCell::new(Fields::new());
+        Site { config, router, stats, fields, common, room: Room::new(connections_max) }
+    }
+}
+
+/// Accepts from one listener until the shard drains.
+pub(crate) async fn accept(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
+    let _pass = shard.enter_gate();
+    loop {
+        site.room.free(&site.stats).await;
+        let Some(stream) = listener.accept().await else { return };
+        let place = Place::take(&site);
+        let pass = shard.enter_gate();
+        let conversation = Conversation::new(&shard, &site, stream);
+        shard.spawn(async move {
+            let _held = (pass, place);
+            conversation.drive().await;
+        });
+    }
+}
+
+/// How many connections a shard may have, and who waits for one to end.
+struct Room {
+    connections_max: usize,
+    open_count: Cell<usize>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Room {
+    fn new(connections_max: usize) -> Room {
+        Room { connections_max, open_count: Cell::new(0), waiting: RefCell::default() }
+    }
+
+    /// Waits until one more connection fits. The kernel's queue holds what comes meanwhile.
+    async fn free(&self, stats: &ServerStats) {
+        if self.open_count.get() < self.connections_max {
+            return;
+        }
+        stats.connections_full.add(1);
+        poll_fn(|context| {
+            if self.open_count.get() < self.connections_max {
+                return Poll::Ready(());
+            }
+            self.waiting.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// One connection's place in the room, given back when it ends.
+struct Place(Rc<Site>);
+
+impl Place {
+    fn take(site: &Rc<Site>) -> Place {
+        site.room.open_count.set(site.room.open_count.get() + 1);
+        Place(Rc::clone(site))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let room = &self.0.room;
+        room.open_count.set(room.open_count.get() - 1);
+        for waiting in room.waiting.take() {
+            waiting.wake();
+        }
+    }
+}

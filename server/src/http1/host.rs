@@ -11,6 +11,20 @@ use super::octets::HOST_NAME;
 /// section 4.2.4 asks, because its "@" is no octet of a host.
 #[inline]
 pub(super) fn is_authority(authority: &[u8]) -> bool {
+    let size = authority
+        .iter()
+        .take_while(|octet| HOST_NAME.contain(**octet))
+        .count();
+    match &authority[size..] {
+        [] => size > 0,
+        [b':', ..] => size > 0 && is_port(&authority[size..]),
+        _ => is_unusual(authority),
+    }
+}
+
+/// What no request on the common path has: an address in brackets, an encoded name, or an offence.
+#[cold]
+fn is_unusual(authority: &[u8]) -> bool {
     if authority.first() == Some(&b'[') {
         return is_bracketed(authority);
     }
@@ -39,7 +53,6 @@ fn is_name(mut host: &[u8]) -> bool {
 
 /// RFC 3986 section 3.2.2: IP-literal. IPvFuture and zone identifiers are refused: no client sends
 /// them, and what is never sent is not worth a second grammar.
-#[cold]
 fn is_bracketed(authority: &[u8]) -> bool {
     let Some(end) = authority.iter().position(|octet| *octet == b']') else {
         return false;

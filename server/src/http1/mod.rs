@@ -6,23 +6,22 @@
 //! consumed. `docs/http.md` lists which rule of RFC 9110 and RFC 9112 is obeyed in which file.
 //!
 //! ```text
-//!                 partial head
-//!             ┌────────────────> Head ──────┐                 any offence, in any state
-//!             │                  │  ^ more  │                ───────────────────────────> Refused
-//!             │                  └──┘       │
-//!  new ──> Between ───── whole head ────────┤
-//!           ^ │ ^                           ├─ Content-Length > 0 ─> Length ──all bytes──┐
-//!           │ │ └──── no body, keeps alive ─┤                                            │
-//!           │ │                             ├─ Transfer-Encoding ──> Chunked ─trailers───┤
-//!           │ └─ close()                    └─ no body, closes ─┐                        │
-//!           │       └───────────────────────────────────────────┴──> Closed <── closes ──┤
-//!           └──────────────────────────────── keeps alive ───────────────────────────────┘
+//!  new ──> Between ── whole head ────────────────────┬─ Content-Length > 0 ──> Length ──┐
+//!           │ ^ └─ partial head ─> Head ── its end ──┤                                  │
+//!           │ │                    │  ^              ├─ Transfer-Encoding ──> Chunked ──┤
+//!           │ │                    └──┘ more bytes   └─ no body ────────────────────────┤
+//!           │ │                                                                         │
+//!           │ └──────────────────────── keeps alive ────────────────────────────────────┤
+//!           └─ close() ────────> Closed <── closes ─────────────────────────────────────┘
+//!
+//!  any offence, in any state ──> Refused              Closed and Refused are never left.
 //! ```
 
 mod chunked;
 mod connection;
 pub mod encode;
 mod error;
+mod field_section;
 mod fields;
 mod framing;
 mod head;

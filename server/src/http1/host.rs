@@ -61,7 +61,7 @@ fn is_bracketed(authority: &[u8]) -> bool {
     address.parse::<Ipv6Addr>().is_ok() && is_port(&authority[end + 1..])
 }
 
-/// Nothing, or a colon and a number of at most 16 bits. RFC 3986 section 3.2.3 allows an empty port.
+/// Nothing, or a colon and a number of at most 16 bits; RFC 3986 section 3.2.3 lets it be empty.
 fn is_port(port: &[u8]) -> bool {
     let [b':', digits @ ..] = port else {
         return port.is_empty();

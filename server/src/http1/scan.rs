@@ -7,10 +7,10 @@
 //!
 //! ```text
 //!  head ──> Method ─SP─> Target ─SP─> Version ─CR─> LineFeed ─LF─┐
-//!                                                        ^       v
-//!  trailers ─────────────────────────────────────────────┼──> LineStart ─CR─> LastLineFeed ─LF─> end
-//!                                                        CR      │tchar
-//!                                                      Value <:─ Name
+//!                                                    ^           v
+//!  trailers ─────────────────────────────────────────┼────> LineStart ─CR─> LastLineFeed ─LF─> End
+//!                                                    CR          │tchar
+//!                                                  Value <─:─── Name
 //! ```
 
 use super::error::ProtocolError;

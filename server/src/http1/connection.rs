@@ -87,6 +87,11 @@ impl Connection {
     ///
     /// `input` may hold more than one request: a step never looks beyond what it needs. Call it
     /// again until it says [`Step::NeedMore`], [`Step::Refused`] or [`Step::Closed`].
+    ///
+    /// # Panics
+    ///
+    /// When bytes that were not consumed are missing from `input`: a bug of the caller, which no
+    /// peer can provoke.
     #[inline]
     pub fn step(&mut self, input: &[u8], limits: &Limits, fields: &mut Fields) -> Step {
         let step = match &mut self.state {

@@ -81,8 +81,8 @@ fn judge_unusual(
 }
 
 // RFC 9110 section 8.6: Content-Length = 1*DIGIT, and any value is valid, so that a recipient must
-// expect large numbers. One beyond 64 bits is a body that nobody takes. A leading zero is refused by
-// our own ruling: some parsers read it as octal, and no honest client sends it.
+// expect large numbers. One beyond 64 bits is a body that nobody takes. A leading zero is refused
+// by our own ruling: some parsers read it as octal, and no honest client sends it.
 fn length(value: &[u8]) -> Result<u64, ProtocolError> {
     match value {
         [b'0'] => Ok(0),

@@ -5,15 +5,16 @@
 //! judged here, after all of its lines were found to be well formed.
 
 use http::{Method, Version};
-use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::error::ProtocolError;
-use super::fields::{Field, Fields, Span};
+use super::field_section;
+use super::fields::{Fields, Span};
 use super::framing::{self, Framing, Sight};
 use super::host::is_authority;
 use super::known::Known;
-use super::limits::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
-use super::octets::{TARGET, TOKEN};
+use super::limits::Limits;
+use super::octets::{Octets, TARGET, TOKEN};
+use super::scan::Bounds;
 use super::target::{self, TargetForm};
 
 /// A complete request head. Every span is an offset into the input of the step that returned it,
@@ -75,15 +76,12 @@ struct RequestLine {
 /// Reads the head that starts at `start` in `input`.
 #[inline]
 pub(super) fn read(input: &[u8], start: usize, limits: &Limits, fields: &mut Fields) -> Reading {
-    let bytes_max = limits.head_bytes_max.min(HEAD_BYTES_CAP);
-    let bytes = &input[..input.len().min(start + bytes_max)];
+    let bounds = Bounds::head(limits);
+    let bytes = &input[..input.len().min(start + bounds.section_bytes_max)];
     let Some(line) = request_line(bytes, start, limits) else {
         return Reading::Uncertain;
     };
-    let count_max = limits.field_count_max;
-    let list = fields.start_headers();
-    let line_max = limits.field_line_bytes_max;
-    match field_section(bytes, line.end, count_max, line_max, list) {
+    match field_section::read(bytes, line.end, &bounds, fields.start_headers()) {
         None => Reading::Uncertain,
         Some((size, known)) => match judge(bytes, &line, line.end + size, known) {
             Ok(head) => Reading::Accepted(head),
@@ -94,17 +92,17 @@ pub(super) fn read(input: &[u8], start: usize, limits: &Limits, fields: &mut Fie
 
 #[inline]
 fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLine> {
-    let method = word(&bytes[start..], limits.method_bytes_max, |octet| TOKEN.contain(octet))?;
+    let method = word(&bytes[start..], limits.method_bytes_max, &TOKEN)?;
     let method = Span::new(start, start + method);
     let start = method.end as usize + 1;
-    let target = word(&bytes[start..], limits.target_bytes_max, |octet| TARGET.contain(octet))?;
+    let target = word(&bytes[start..], limits.target_bytes_max, &TARGET)?;
     let target = Span::new(start, start + target);
     let start = target.end as usize + 1;
     let version = match bytes.get(start..start + 10)? {
         b"HTTP/1.1\r\n" => Version::HTTP_11,
         b"HTTP/1.0\r\n" => Version::HTTP_10,
         // RFC 9110 section 2.5: a higher minor version is served as the highest one we know.
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n'] => Version::HTTP_11,
+        [name @ .., b'2'..=b'9', b'\r', b'\n'] if name == b"HTTP/1." => Version::HTTP_11,
         _ => return None,
     };
     Some(RequestLine { method, target, version, end: start + 10 })
@@ -112,83 +110,9 @@ fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLi
 
 /// The size of the word that `bytes` start with: one or more fitting octets, then a space.
 #[inline]
-fn word(bytes: &[u8], size_max: usize, fits: impl Fn(u8) -> bool) -> Option<usize> {
-    let size = bytes.iter().position(|octet| !fits(*octet))?;
+fn word(bytes: &[u8], size_max: usize, fitting: &Octets) -> Option<usize> {
+    let size = bytes.iter().position(|octet| !fitting.contain(*octet))?;
     (bytes[size] == b' ' && (1..=size_max).contains(&size)).then_some(size)
-}
-
-/// Reads field lines up to and with the empty line; returns their size and the fields we know.
-///
-/// Used for trailers too, for which what is known is ignored.
-pub(super) fn field_section<'a>(
-    bytes: &'a [u8],
-    start: usize,
-    count_max: usize,
-    line_bytes_max: usize,
-    list: &mut Vec<Field>,
-) -> Option<(usize, Known<'a>)> {
-    // Clearing the array costs as much as several fields, and few requests have more than 24.
-    let mut few = [EMPTY_HEADER; 24];
-    let (size, headers) = match httparse::parse_headers(&bytes[start..], &mut few) {
-        Ok(Status::Complete(parsed)) => parsed,
-        Err(httparse::Error::TooManyHeaders) => {
-            return many_fields(bytes, start, count_max, line_bytes_max, list);
-        }
-        _ => return None,
-    };
-    collect(bytes, start + size, headers, count_max, line_bytes_max, list)
-        .map(|known| (size, known))
-}
-
-#[cold]
-fn many_fields<'a>(
-    bytes: &'a [u8],
-    start: usize,
-    count_max: usize,
-    line_bytes_max: usize,
-    list: &mut Vec<Field>,
-) -> Option<(usize, Known<'a>)> {
-    let mut many = [EMPTY_HEADER; FIELD_COUNT_CAP];
-    match httparse::parse_headers(&bytes[start..], &mut many) {
-        Ok(Status::Complete((size, headers))) => {
-            collect(bytes, start + size, headers, count_max, line_bytes_max, list)
-                .map(|known| (size, known))
-        }
-        _ => None,
-    }
-}
-
-/// Notes each field, recognises the known ones, and checks what httparse is lenient about.
-#[inline]
-fn collect<'a>(
-    bytes: &'a [u8],
-    end: usize,
-    headers: &[Header<'a>],
-    count_max: usize,
-    line_bytes_max: usize,
-    list: &mut Vec<Field>,
-) -> Option<Known<'a>> {
-    let mut known = Known::default();
-    let mut line_start = None;
-    for header in headers {
-        let name = Span::within(bytes, header.name.as_bytes());
-        let value = Span::within(bytes, header.value);
-        line_fits(bytes, line_start, name.start as usize, line_bytes_max)?;
-        line_start = Some(name.start as usize);
-        list.push(Field { name, value });
-        known.note(header.name.as_bytes(), header.value);
-    }
-    line_fits(bytes, line_start, end - 2, line_bytes_max)?;
-    let is_ended = bytes[..end].ends_with(b"\r\n");
-    (is_ended && headers.len() <= count_max).then_some(known)
-}
-
-/// httparse takes a bare LF as a line end: the line before `next` must end in CRLF.
-#[inline]
-fn line_fits(bytes: &[u8], start: Option<usize>, next: usize, size_max: usize) -> Option<()> {
-    let Some(start) = start else { return Some(()) };
-    let end = next.checked_sub(2)?;
-    (bytes[end..next] == *b"\r\n" && end.checked_sub(start)? <= size_max).then_some(())
 }
 
 /// Judges a head whose lines are all well formed, in a fixed order.

@@ -11,6 +11,17 @@ use super::octets::HOST_NAME;
 /// section 4.2.4 asks, because its "@" is no octet of a host.
 #[inline]
 pub(super) fn is_authority(authority: &[u8]) -> bool {
+    let size = authority.iter().take_while(|octet| HOST_NAME.contain(**octet)).count();
+    match &authority[size..] {
+        [] => size > 0,
+        [b':', ..] => size > 0 && is_port(&authority[size..]),
+        _ => is_unusual(authority),
+    }
+}
+
+/// What no request on the common path has: an address in brackets, an encoded name, or an offence.
+#[cold]
+fn is_unusual(authority: &[u8]) -> bool {
     if authority.first() == Some(&b'[') {
         return is_bracketed(authority);
     }
@@ -36,7 +47,6 @@ fn is_name(mut host: &[u8]) -> bool {
 
 /// RFC 3986 section 3.2.2: IP-literal. IPvFuture and zone identifiers are refused: no client sends
 /// them, and what is never sent is not worth a second grammar.
-#[cold]
 fn is_bracketed(authority: &[u8]) -> bool {
     let Some(end) = authority.iter().position(|octet| *octet == b']') else {
         return false;
@@ -45,7 +55,7 @@ fn is_bracketed(authority: &[u8]) -> bool {
     address.parse::<Ipv6Addr>().is_ok() && is_port(&authority[end + 1..])
 }
 
-/// Nothing, or a colon and a number of at most 16 bits. RFC 3986 section 3.2.3 allows an empty port.
+/// Nothing, or a colon and a number of at most 16 bits; RFC 3986 section 3.2.3 lets it be empty.
 fn is_port(port: &[u8]) -> bool {
     let [b':', digits @ ..] = port else {
         return port.is_empty();

@@ -34,6 +34,10 @@ impl<'a> Known<'a> {
     // RFC 9110 section 7.6.1: options are case-insensitive and come in a list. What else the list
     // names is none of our business: naming Content-Length there does not make it vanish.
     fn note_connection(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.says_keep_alive = true;
+            return;
+        }
         for option in value.split(|octet| *octet == b',').map(trimmed) {
             self.says_close |= option.eq_ignore_ascii_case(b"close");
             self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

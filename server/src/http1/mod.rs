@@ -6,23 +6,44 @@
 //! consumed. `docs/http.md` lists which rule of RFC 9110 and RFC 9112 is obeyed in which file.
 //!
 //! ```text
-//!                 partial head
-//!             ┌────────────────> Head ──────┐                 any offence, in any state
-//!             │                  │  ^ more  │                ───────────────────────────> Refused
-//!             │                  └──┘       │
-//!  new ──> Between ───── whole head ────────┤
-//!           ^ │ ^                           ├─ Content-Length > 0 ─> Length ──all bytes──┐
-//!           │ │ └──── no body, keeps alive ─┤                                            │
-//!           │ │                             ├─ Transfer-Encoding ──> Chunked ─trailers───┤
-//!           │ └─ close()                    └─ no body, closes ─┐                        │
-//!           │       └───────────────────────────────────────────┴──> Closed <── closes ──┤
-//!           └──────────────────────────────── keeps alive ───────────────────────────────┘
+//!  new ──> Between ── whole head ────────────────────┬─ Content-Length > 0 ──> Length ──┐
+//!           │ ^ └─ partial head ─> Head ── its end ──┤                                  │
+//!           │ │                    │  ^              ├─ Transfer-Encoding ──> Chunked ──┤
+//!           │ │                    └──┘ more bytes   └─ no body ────────────────────────┤
+//!           │ │                                                                         │
+//!           │ └──────────────────────── keeps alive ────────────────────────────────────┤
+//!           └─ close() ────────> Closed <── closes ─────────────────────────────────────┘
+//!
+//!  any offence, in any state ──> Refused              Closed and Refused are never left.
+//! ```
+//!
+//! One pipelined pair of requests, the second of them refused:
+//!
+//! ```
+//! use corelane::http1::{Connection, Fields, Limits, ProtocolError, Step, encode};
+//!
+//! let (mut connection, mut fields) = (Connection::new(), Fields::new());
+//! let limits = Limits::default();
+//! let input = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\nGET /b HTTP/1.1\r\n\r\n";
+//!
+//! let Step::Head(head) = connection.step(input, &limits, &mut fields) else { unreachable!() };
+//! assert_eq!(head.path(input), b"/a");
+//! assert_eq!(fields.find(input, "host"), Some(&b"h"[..]));
+//!
+//! let rest = &input[head.size..];
+//! let step = connection.step(rest, &limits, &mut fields);
+//! assert_eq!(step, Step::Refused(ProtocolError::HostMissing));
+//!
+//! let mut out = Vec::new();
+//! encode::refusal(&mut out, ProtocolError::HostMissing, b"date: ...\r\n", b"");
+//! assert!(out.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
 //! ```
 
 mod chunked;
 mod connection;
 pub mod encode;
 mod error;
+mod field_section;
 mod fields;
 mod framing;
 mod head;

@@ -27,7 +27,7 @@ pub(super) static FIELD_VALUE: Octets = Octets(table(b"\t ", b"\x7f", Class::Vis
 pub(super) static QUOTED: Octets = Octets(table(b"\t ", b"\"\\\x7f", Class::VisibleAndText));
 
 // RFC 3986 section 3.2.2: reg-name is unreserved and sub-delims ("%" is looked at apart). The comma
-// is left out by our own ruling: `Host: a,b` is two hosts folded together far more often than a name.
+// is left out by our own ruling: `Host: a,b` is two hosts folded together more often than a name.
 pub(super) static HOST_NAME: Octets = Octets(table(b"-._~!$&'()*+;=", b"", Class::Alphanumeric));
 
 #[derive(Clone, Copy)]

@@ -7,10 +7,10 @@
 //!
 //! ```text
 //!  head ──> Method ─SP─> Target ─SP─> Version ─CR─> LineFeed ─LF─┐
-//!                                                        ^       v
-//!  trailers ─────────────────────────────────────────────┼──> LineStart ─CR─> LastLineFeed ─LF─> end
-//!                                                        CR      │tchar
-//!                                                      Value <:─ Name
+//!                                                    ^           v
+//!  trailers ─────────────────────────────────────────┼────> LineStart ─CR─> LastLineFeed ─LF─> End
+//!                                                    CR          │tchar
+//!                                                  Value <─:─── Name
 //! ```
 
 use super::error::ProtocolError;
@@ -30,10 +30,10 @@ pub(super) struct Scanner {
 
 /// The bounds of a section, and what exceeding them means.
 pub(super) struct Bounds<'a> {
-    limits: &'a Limits,
-    section_bytes_max: usize,
+    pub(super) limits: &'a Limits,
+    pub(super) section_bytes_max: usize,
     section_error: ProtocolError,
-    field_count_max: usize,
+    pub(super) field_count_max: usize,
     field_count_error: ProtocolError,
 }
 

@@ -95,8 +95,26 @@ fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> {
         simd_json::ErrorType::Serde(text) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(text.clone())
         }
+        kind if is_misfit(kind) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY)
+            .detail(format!("the JSON does not fit: {kind:?}")),
         _ => bad(format!("the body is not valid JSON: {error}")),
     })
+}
+
+/// Whether the text was read as JSON and only its values are of another type than asked for.
+fn is_misfit(kind: &simd_json::ErrorType) -> bool {
+    use simd_json::ErrorType as Kind;
+    matches!(
+        kind,
+        Kind::ExpectedArray
+            | Kind::ExpectedBoolean
+            | Kind::ExpectedEnum
+            | Kind::ExpectedFloat
+            | Kind::ExpectedMap
+            | Kind::ExpectedSigned
+            | Kind::ExpectedString
+            | Kind::ExpectedUnsigned
+    )
 }
 
 /// Whether brackets are nested deeper than `depth_max`, outside of strings.
@@ -151,6 +169,23 @@ mod tests {
         }
         let invalid = parse::<Point>(&mut b"{\"x\":\"\xff\"}".to_vec());
         assert_eq!(invalid.map_err(|problem| problem.status()), Err(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_no_syntax_error() {
+        fn status<T: DeserializeOwned>(json: &str) -> Option<StatusCode> {
+            parse::<T>(&mut json.as_bytes().to_vec()).err().map(|problem| problem.status())
+        }
+        let misfit = Some(StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(status::<String>("1"), misfit);
+        assert_eq!(status::<bool>("1"), misfit);
+        assert_eq!(status::<u8>("-1"), misfit);
+        assert_eq!(status::<u8>("256"), misfit);
+        assert_eq!(status::<i8>("\"1\""), misfit);
+        assert_eq!(status::<f64>("{}"), misfit);
+        assert_eq!(status::<Vec<u8>>("{}"), misfit);
+        assert_eq!(status::<std::collections::HashMap<String, u8>>("[]"), misfit);
+        assert_eq!(status::<bool>("tru"), Some(StatusCode::BAD_REQUEST));
     }
 
     #[test]

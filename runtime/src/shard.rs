@@ -242,6 +242,11 @@ impl Shard {
         }
     }
 
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.live_count()
+    }
+
     /// Whether nothing is open and nothing in flight.
     pub fn is_quiet(&self) -> bool {
         self.driver.slot_count() == 0

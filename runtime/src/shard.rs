@@ -228,9 +228,9 @@ impl Shard {
         Ok(has_progressed || self.has_work())
     }
 
-    /// Whether a task is ready to run.
+    /// Whether a task is ready to run, or an operation to be started again.
     pub fn has_work(&self) -> bool {
-        self.tasks.queued_count() > 0
+        self.tasks.queued_count() > 0 || self.driver.has_work()
     }
 
     /// Whether the shard has nothing left that its drain waits for.

@@ -215,3 +215,77 @@ async fn use_stream(size: usize) {
     }
     assert_eq!(received, size);
 }
+
+/// A task that once waited for bytes and now does something else must not starve the others: what
+/// arrives for it is copied out of the shared buffers, and received no further than the bound.
+#[test]
+fn a_stream_that_is_not_read_holds_no_buffer_and_little_memory() {
+    (0..300).for_each(leave_unread);
+}
+
+fn leave_unread(seed: u64) {
+    let config = SimulationConfig {
+        faults: Faults::harmless(),
+        ..SimulationConfig::default()
+    };
+    let socket_bytes_max = config.socket_bytes_max;
+    let bounds = config.shard.clone();
+    let mut simulation = Simulation::new(seed, config);
+    let listener = simulation.listen(FIRST, address());
+    let may_read = Rc::new(Cell::new(false));
+    let is_open = Rc::clone(&may_read);
+    simulation.spawn(
+        FIRST,
+        accept_all(listener, move |mut stream| {
+            let is_open = Rc::clone(&is_open);
+            async move {
+                let first = stream.recv().await.expect("a first byte").to_vec();
+                stream.send(SendBuffer::Owned(first[1..].to_vec()));
+                if first[0] == b'z' {
+                    // A wait that is given up.
+                    let waited = futures_util::future::select(
+                        Box::pin(async { stream.recv().await.map(drop) }),
+                        Box::pin(sleep(Duration::ZERO)),
+                    );
+                    drop(waited.await);
+                    while !is_open.get() {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                }
+                echo(stream).await;
+            }
+        }),
+    );
+    let sleeper = simulation.connect(address()).expect("a listener");
+    sleeper.send("z");
+    let shard = Rc::clone(simulation.shard(FIRST));
+    simulation.run_until(|| {
+        shard.stats().bytes_received.value() == 1 && shard.wheel.borrow().count() > 0
+    });
+    let size = 20_000;
+    sleeper.send(vec![1; size]);
+    sleeper.finish();
+    for _ in 0..3 {
+        let peer = simulation.connect(address()).expect("a listener");
+        peer.send(vec![b'a'; 2000]);
+        peer.finish();
+        simulation.run_until(|| peer.ending() == Some(Ending::Finished));
+        assert_eq!(peer.received().len(), 1999, "seed {seed}");
+    }
+    let until = simulation.now() + Duration::from_secs(1);
+    while simulation.now() < until {
+        simulation.step();
+    }
+    let taken = size - sleeper.unsent_count();
+    let pool_bytes = usize::from(bounds.buffer_count) * bounds.buffer_bytes as usize;
+    assert!(
+        taken <= socket_bytes_max + bounds.unread_bytes_max + pool_bytes,
+        "seed {seed}: {taken} bytes were taken"
+    );
+    may_read.set(true);
+    simulation.run_until(|| sleeper.ending() == Some(Ending::Finished));
+    let lost = size - sleeper.received().len();
+    // The wait that was given up may have taken one message.
+    assert!(lost <= 256, "seed {seed}: {lost} bytes were lost");
+    simulation.drain_and_check();
+}

@@ -23,6 +23,7 @@ const BUFFER_GROUP: u16 = 0;
 /// `user_data` of what the ring itself keeps in flight; no [`Token`] has a kind of zero.
 const ALARM: u64 = 1;
 const TIMEOUT: u64 = 2;
+const TIMEOUT_UPDATE: u64 = 3;
 
 /// A shard's io_uring instance. Fields are in the order in which they must be dropped: the ring
 /// first, which ends every access of the kernel, then the memory that it knew.
@@ -115,14 +116,17 @@ impl Uring {
     }
 
     fn enter_and_wait(&mut self, deadline: Moment) -> io::Result<()> {
-        let now = self.now();
+        let mut now = self.now();
+        if !self.spin.is_zero() && now < deadline {
+            if self.spin_until_event(now, deadline)? {
+                return self.enter_ring(0, None);
+            }
+            now = self.now();
+        }
         if deadline <= now {
             return self.enter_ring(0, None);
         }
-        if !self.spin.is_zero() && self.spin_until_event(now, deadline)? {
-            return self.enter_ring(0, None);
-        }
-        let wait = deadline - self.now();
+        let wait = deadline - now;
         self.enter_ring(1, Some(&types::Timespec::from(wait)))
     }
 
@@ -154,7 +158,9 @@ impl Uring {
                     more,
                 }),
                 None if entry.user_data() == ALARM => is_alarm_over |= !more,
-                None => self.timeout = None,
+                None if entry.user_data() == TIMEOUT => self.timeout = None,
+                // A timeout that could not be moved: it has just fired.
+                None => {}
             }
         }
         if is_alarm_over {
@@ -175,7 +181,16 @@ impl Uring {
             && self.timeout.is_none_or(|armed| deadline < armed)
         {
             let wait = types::Timespec::from(deadline - self.now());
-            self.push(opcode::Timeout::new(&wait).build().user_data(TIMEOUT));
+            // One timeout at most, moved forward where it is in flight (Linux 5.11): a new one
+            // for each park would pile up in the kernel, as many as a long deadline lasts.
+            let entry = if self.timeout.is_none() {
+                opcode::Timeout::new(&wait).build().user_data(TIMEOUT)
+            } else {
+                let update = opcode::TimeoutUpdate::new(TIMEOUT, &wait).build();
+                let flags = squeue::Flags::SKIP_SUCCESS;
+                update.user_data(TIMEOUT_UPDATE).flags(flags)
+            };
+            self.push(entry);
             self.timeout = Some(deadline);
             // Within this scope: the kernel copies the time when it takes the entry.
             self.enter_ring(0, None)?;

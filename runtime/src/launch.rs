@@ -22,6 +22,11 @@ use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId, panic_text};
 use crate::stats::Stats;
 
+/// glommio's preempt timer, which must not fire. In 0.9 an executor whose timer has fired before it
+/// runs its first task goes to sleep with that task in its queue, and nothing need ever wake it:
+/// with a period of 1 ms a thread that was off its CPU for as long at the wrong time is lost.
+const PREEMPT_PERIOD: Duration = Duration::from_secs(3600);
+
 /// What an application's start-up on a shard may fail with.
 pub type StartError = Box<dyn Error + Send + Sync>;
 
@@ -127,7 +132,7 @@ impl Seat {
             .name(&format!("shard-{}", self.remote.id.0))
             .io_memory(self.config.disk_memory_bytes)
             .ring_depth(EXECUTOR_RING_DEPTH)
-            .preempt_timer(self.config.reactor_period)
+            .preempt_timer(PREEMPT_PERIOD)
             .make();
         match executor {
             Ok(executor) => executor.run(self.run_shard(start)),

@@ -11,13 +11,12 @@
 //! ```
 //!
 //! Parking through glommio costs about 17 system calls, so it comes last; but only there, and
-//! when the preempt timer has fired, does glommio's reactor run for those who use it directly.
+//! once each `config.reactor_period`, does glommio's reactor run for those who use it directly.
 
-use std::future::poll_fn;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 
 use glommio::io::BufferedFile;
 
@@ -35,30 +34,24 @@ pub(crate) async fn run(
     config: &ShardConfig,
 ) -> Result<(), RuntimeError> {
     let mut bell = Bell::new(ring)?;
+    let mut reactor_due = ring.now() + config.reactor_period;
     while !shard.is_finished() {
         let idle = Wait::Until(ring.now() + config.block_max);
         let has_progressed = shard.turn(ring, idle).map_err(RuntimeError::Ring)?;
-        if glommio::executor().need_preempt() {
-            run_reactor().await;
-        } else if !has_progressed && !shard.is_finished() {
+        if !has_progressed && !shard.is_finished() {
             park(shard, ring, &mut bell).await?;
+        } else if shard.now() >= reactor_due {
+            // A task that only yields is run again at once, for as long as the preempt timer has
+            // not fired. One that awaits what is there already empties the run queue: the reactor
+            // polls its rings, wakes what is due, and runs its other tasks.
+            bell.ring();
+            bell.heard().await?;
+        } else {
+            continue;
         }
+        reactor_due = shard.now() + config.reactor_period;
     }
     Ok(())
-}
-
-/// Lets glommio's executor have its pass: with the preempt timer fired it polls its rings, wakes
-/// what is due, and runs its other tasks, before this task is polled again.
-async fn run_reactor() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Sleeps outside the ring until anything happens: in the ring, on this thread, or elsewhere.
@@ -96,6 +89,10 @@ impl Bell {
         })
     }
 
+    fn ring(&self) {
+        self.ringer.wake_by_ref();
+    }
+
     /// Waits until the bell was rung. It is a hint: one reading may stand for many rings, or for
     /// one whose cause is long dealt with.
     async fn heard(&mut self) -> Result<(), RuntimeError> {
@@ -110,6 +107,10 @@ struct Ringer(OwnedFd);
 
 impl Wake for Ringer {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         // Fails only where the counter is full, and the bell readable, already.
         let _ = signal(&self.0);
     }

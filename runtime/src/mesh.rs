@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The inbox is bounded: a full one makes `call` wait and `cast` give the job back. A sleeping
-//! shard is woken through an eventfd that its ring polls; a busy one looks once a turn.
+//! shard is woken through a pipe that its ring reads; a busy one looks once a turn.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! What other threads see of a shard: its inbox, and how to wake it.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -173,7 +174,8 @@ impl Remote {
     }
 
     pub(crate) fn alarm_fd(&self) -> RawFd {
-        self.alarm.0.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        let reader = self.alarm.0.as_ref().map(|(reader, _)| reader);
+        reader.map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Has the shard look at its inbox, and wakes it for that where it sleeps.
@@ -193,12 +195,17 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// An eventfd that the shard's ring watches; none in a simulation, where nobody blocks.
-pub(crate) struct Alarm(Option<OwnedFd>);
+/// A pipe that the shard's ring reads; none in a simulation, where nobody blocks.
+///
+/// Not an eventfd: a parked shard is woken by the eventfd that its ring signals with each
+/// completion, and the kernel does not signal one eventfd from within a write to another
+/// (`eventfd_signal_allowed`): it defers that, once. Linux 6.18 then loses every further signal of
+/// this kind, and the shard sleeps for ever.
+pub(crate) struct Alarm(Option<(PipeReader, PipeWriter)>);
 
 impl Alarm {
-    pub(crate) fn new() -> std::io::Result<Alarm> {
-        crate::driver::ring::eventfd().map(Some).map(Alarm)
+    pub(crate) fn new() -> io::Result<Alarm> {
+        io::pipe().map(Some).map(Alarm)
     }
 
     #[cfg(any(test, feature = "simulation"))]
@@ -206,8 +213,12 @@ impl Alarm {
         Alarm(None)
     }
 
+    /// Never blocks: a shard that goes to sleep has read what came before, and each sleep is
+    /// ended by one byte at most.
     fn ring(&self) {
-        // A full eventfd counter (2^64 - 2 rings unread) is the only failure; it is readable then.
-        let _ = self.0.as_ref().map(crate::driver::ring::signal);
+        if let Some((_, writer)) = &self.0 {
+            // The reading end is open as long as this one.
+            let _ = (&*writer).write(&[0]);
+        }
     }
 }

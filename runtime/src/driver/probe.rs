@@ -84,7 +84,7 @@ fn check_operations(ring: &IoUring) -> Result<(), RuntimeError> {
         opcode::Send::CODE,
         opcode::Close::CODE,
         opcode::AsyncCancel::CODE,
-        opcode::PollAdd::CODE,
+        opcode::Read::CODE,
         opcode::Timeout::CODE,
     ];
     if needed.iter().all(|code| probe.is_supported(*code)) {

@@ -121,7 +121,7 @@ impl Seat {
             .name(&format!("shard-{}", self.remote.id.0))
             .io_memory(self.config.disk_memory_bytes)
             .ring_depth(EXECUTOR_RING_DEPTH)
-            .preempt_timer(self.config.reactor_period)
+            .preempt_timer(park::PREEMPT_TIMER)
             .make();
         match executor {
             Ok(executor) => executor.run(self.run_shard(start)),

@@ -114,7 +114,7 @@ impl Routes {
     pub(crate) fn router(&self) -> Result<Router, ConfigError> {
         let mut table = matchit::Router::new();
         for (path, methods) in &self.0 {
-            let route = Route::new(path, methods);
+            let route = Route::new(methods);
             let inserted = pattern::check(path).and_then(|()| {
                 table.insert(path.as_str(), route).map_err(|error| pattern::explain(path, &error))
             });
@@ -126,7 +126,6 @@ impl Routes {
 
 /// One path's endpoints on one shard.
 pub(crate) struct Route {
-    pub(crate) path: Box<str>,
     pub(crate) body_bytes_max: Option<u64>,
     endpoints: Vec<(Method, Rc<dyn Endpoint>)>,
     /// The value of `Allow`.
@@ -134,7 +133,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn new(path: &str, methods: &MethodRouter) -> Route {
+    fn new(methods: &MethodRouter) -> Route {
         let endpoints: Vec<_> =
             methods.makers.iter().map(|(method, make)| (method.clone(), make())).collect();
         let mut allowed: Vec<&str> = endpoints.iter().map(|(method, _)| method.as_str()).collect();
@@ -147,7 +146,7 @@ impl Route {
         // Methods are tokens, so the list is always a valid value.
         let allow = HeaderValue::from_str(&allowed.join(", "));
         let allow = allow.unwrap_or_else(|_| HeaderValue::from_static(""));
-        Route { path: path.into(), body_bytes_max: methods.body_bytes_max, endpoints, allow }
+        Route { body_bytes_max: methods.body_bytes_max, endpoints, allow }
     }
 
     fn endpoint(&self, method: &Method) -> Option<&Rc<dyn Endpoint>> {

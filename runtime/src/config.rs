@@ -19,7 +19,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
     /// Entries of the submission queue; a power of two from 8 to 32,768. Default 1024: a turn that
-    /// queues more is submitted in two calls. The completion queue has eight times as many.
+    /// queues more is submitted in two calls. The completion queue has eight times as many, up
+    /// to the kernel's limit of 65,536.
     pub ring_entries: u32,
     /// Provided receive buffers; a power of two from 8 to 32,768. Default 1024: as many
     /// connections can receive in one turn before a receive has to be armed again. Untouched

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::clock::Moment;
@@ -121,7 +122,7 @@ impl Seat {
             .name(&format!("shard-{}", self.remote.id.0))
             .io_memory(self.config.disk_memory_bytes)
             .ring_depth(EXECUTOR_RING_DEPTH)
-            .preempt_timer(self.config.reactor_period)
+            .preempt_timer(park::PREEMPT_TIMER)
             .make();
         match executor {
             Ok(executor) => executor.run(self.run_shard(start)),
@@ -154,10 +155,16 @@ impl Seat {
         let shard =
             Rc::new(Shard::new(&config, pool, remote, peers, stats, Box::new(Machine), now));
         let current = shard.enter();
-        let starting = start(Rc::clone(&shard));
+        shard.read_clock(&mut ring);
+        let id = shard.id().0;
+        let starting = AssertUnwindSafe(start(Rc::clone(&shard)));
         shard.spawn(async move {
+            let started = starting.catch_unwind().await.unwrap_or_else(|panic| {
+                let text = panic_text(&*panic).to_owned();
+                Err(RuntimeError::ShardPanicked { shard: id, text }.into())
+            });
             // Nobody listens any more where another shard has failed already.
-            let _ = ready.send(starting.await.map_err(RuntimeError::Start));
+            let _ = ready.send(started.map_err(start_error));
         });
         let outcome = park::run(&shard, &mut ring, &config).await;
         shard.drop_tasks();
@@ -168,6 +175,14 @@ impl Seat {
         }
         drop(current);
         outcome
+    }
+}
+
+/// What a start-up failed with: its own error, or that it panicked.
+fn start_error(error: StartError) -> RuntimeError {
+    match error.downcast::<RuntimeError>() {
+        Ok(error) => *error,
+        Err(error) => RuntimeError::Start(error),
     }
 }
 
@@ -225,12 +240,10 @@ impl Handle {
             match readiness.recv() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(self.abandon(error)),
-                // A shard ended without a word: its thread, or its start-up, panicked.
+                // A shard ended without a word: its thread panicked, and has the panic's text.
                 Err(mpsc::RecvError) => {
                     self.stopper().stop();
-                    self.join_threads()?;
-                    let text = "its start-up panicked".to_owned();
-                    return Err(RuntimeError::ShardPanicked { shard: 0, text });
+                    return self.join_threads();
                 }
             }
         }

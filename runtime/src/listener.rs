@@ -309,17 +309,25 @@ impl Listener {
         );
     }
 
-    /// While draining: what the ring had accepted, and what waits in the kernel's queue.
+    /// While draining: what the ring had accepted, and what waits in the kernel's queue. Closing
+    /// the listener would reset the latter, so errors are waited out as at any other time; the
+    /// drain's deadline bounds it.
     async fn accept_queued(&mut self) -> Option<Stream> {
-        self.shard.driver.disarm_accept(self.key);
-        let accepted = poll_fn(|context| self.shard.driver.poll_disarmed(self.key, context)).await;
-        if let Some(key) = accepted {
+        let driver = &self.shard.driver;
+        driver.disarm_accept(self.key);
+        if let Some(key) = poll_fn(|context| driver.poll_disarmed(self.key, context)).await {
             return Some(Stream::new(Rc::clone(&self.shard), key));
         }
-        // Errors end it as well: what can not be accepted now will not be served by us.
-        let descriptor = self.shard.driver.descriptor(self.key).ok()?;
-        let accepted = self.shard.host.accept_now(descriptor).ok().flatten()?;
-        Some(Stream::new(Rc::clone(&self.shard), self.shard.driver.adopt_descriptor(accepted)))
+        loop {
+            let descriptor = self.shard.driver.descriptor(self.key).ok()?;
+            match self.shard.host.accept_now(descriptor) {
+                Ok(accepted) => {
+                    let key = self.shard.driver.adopt_descriptor(accepted?);
+                    return Some(Stream::new(Rc::clone(&self.shard), key));
+                }
+                Err(error) => self.recover(error.raw_os_error().unwrap_or(0)).await,
+            }
+        }
     }
 }
 

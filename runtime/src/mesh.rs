@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The inbox is bounded: a full one makes `call` wait and `cast` give the job back. A sleeping
-//! shard is woken through an eventfd that its ring polls; a busy one looks once a turn.
+//! shard is woken through a pipe that its ring reads; a busy one looks once a turn.
 
 use std::fmt;
 
@@ -65,7 +65,7 @@ impl Shard {
         R: Send + 'static,
     {
         if target == self.id() {
-            return Ok(job(self));
+            return self.run_job(job).ok_or(MeshError::NoReply);
         }
         let remote = self.peers.get(target.0).ok_or(MeshError::NoSuchShard)?;
         let (reply, result) = oneshot::channel();
@@ -74,6 +74,9 @@ impl Shard {
             let _ = reply.send(job(shard));
         });
         while let Err(refused) = remote.send_job(job) {
+            if remote.is_closed() {
+                return Err(MeshError::NoReply);
+            }
             job = refused;
             sleep(TICK).await;
         }
@@ -83,7 +86,7 @@ impl Shard {
     /// Has `job` run on another shard, without waiting for it.
     ///
     /// # Errors
-    /// The job, where the shard's inbox is full or there is no such shard.
+    /// The job, where the shard's inbox is full, the shard has ended, or there is no such shard.
     pub fn cast(
         &self,
         target: ShardId,
@@ -113,7 +116,12 @@ impl Shard {
     pub fn shard_for(&self, key: impl AsRef<[u8]>) -> ShardId {
         // FNV-1a, 64 bits: stable by definition, which the standard library's hashers are not.
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        let hash = key.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+        let mut hash = key.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+        // Keys that differ in their last bytes only, "user:1" and "user:2", differ in the middle
+        // bits so far. The finaliser of SplitMix64 (Steele, Lea, Flood 2014) carries that to all.
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash ^= hash >> 31;
         // The product's high half spreads over the shards without the bias of a remainder.
         let index = (u128::from(hash) * self.shard_count() as u128) >> 64;
         ShardId(index as usize)

@@ -1,7 +1,8 @@
 //! What other threads see of a shard: its inbox, and how to wake it.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -33,6 +34,10 @@ pub(crate) struct Remote {
     phase: AtomicU8,
     /// When a drain gives up, in nanoseconds of [`Moment`].
     drain_deadline: AtomicU64,
+    /// Whether the shard drains and has nothing left to finish.
+    is_done: AtomicBool,
+    /// Whether the shard has ended: what is sent now is dropped.
+    is_closed: AtomicBool,
     /// Whether anything was sent since the shard last looked.
     has_news: AtomicBool,
     /// Whether the shard blocks, or is about to.
@@ -48,6 +53,8 @@ impl Remote {
             jobs: ArrayQueue::new(job_count_max.max(1)),
             phase: AtomicU8::new(Phase::Running as u8),
             drain_deadline: AtomicU64::new(u64::MAX),
+            is_done: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             has_news: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
             alarm,
@@ -57,13 +64,48 @@ impl Remote {
     pub(crate) fn send_wake(&self, wake: ForeignWake) {
         self.wakes.push(wake);
         self.notify();
+        self.empty_if_closed();
     }
 
-    /// Hands a job over; gives it back where the inbox is full.
+    /// Hands a job over; gives it back where the inbox is full or the shard has ended.
     pub(crate) fn send_job(&self, job: Job) -> Result<(), Job> {
+        if self.is_closed() {
+            return Err(job);
+        }
         self.jobs.push(job)?;
         self.notify();
+        self.empty_if_closed();
         Ok(())
+    }
+
+    /// The shard has ended: whoever waits for a job's reply learns that there will be none.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.empty_if_closed();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Called after each push, so that what is pushed while the shard ends is dropped by either
+    /// the shard or the sender: the fence in `notify` lies between the push and this look.
+    fn empty_if_closed(&self) {
+        if self.is_closed() {
+            while self.jobs.pop().is_some() {}
+            while self.wakes.pop().is_some() {}
+        }
+    }
+
+    /// Whether the shard drains and has nothing left to finish itself.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Acquire)
+    }
+
+    /// Says whether the shard is done; `true` where that is new.
+    pub(crate) fn set_done(&self, is_done: bool) -> bool {
+        self.is_done.load(Ordering::Relaxed) != is_done
+            && self.is_done.swap(is_done, Ordering::AcqRel) != is_done
     }
 
     /// Begins to drain, to end at `deadline` at the latest; an earlier deadline wins.
@@ -101,6 +143,11 @@ impl Remote {
         self.has_news.load(Ordering::Relaxed) && self.has_news.swap(false, Ordering::AcqRel)
     }
 
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn next_wake(&self) -> Option<ForeignWake> {
         self.wakes.pop()
     }
@@ -127,10 +174,12 @@ impl Remote {
     }
 
     pub(crate) fn alarm_fd(&self) -> RawFd {
-        self.alarm.0.as_raw_fd()
+        let reader = self.alarm.0.as_ref().map(|(reader, _)| reader);
+        reader.map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    fn notify(&self) {
+    /// Has the shard look at its inbox, and wakes it for that where it sleeps.
+    pub(crate) fn notify(&self) {
         self.has_news.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         // Only the first of many senders pays for the system call.
@@ -146,16 +195,30 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// An eventfd that the shard's ring watches.
-pub(crate) struct Alarm(OwnedFd);
+/// A pipe that the shard's ring reads; none in a simulation, where nobody blocks.
+///
+/// Not an eventfd: a parked shard is woken by the eventfd that its ring signals with each
+/// completion, and the kernel does not signal one eventfd from within a write to another
+/// (`eventfd_signal_allowed`): it defers that, once. Linux 6.18 then loses every further signal of
+/// this kind, and the shard sleeps for ever.
+pub(crate) struct Alarm(Option<(PipeReader, PipeWriter)>);
 
 impl Alarm {
-    pub(crate) fn new() -> std::io::Result<Alarm> {
-        crate::driver::ring::eventfd().map(Alarm)
+    pub(crate) fn new() -> io::Result<Alarm> {
+        io::pipe().map(Some).map(Alarm)
     }
 
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn silent() -> Alarm {
+        Alarm(None)
+    }
+
+    /// Never blocks: a shard that goes to sleep has read what came before, and each sleep is
+    /// ended by one byte at most.
     fn ring(&self) {
-        // A full eventfd counter (2^64 - 2 rings unread) is the only failure; it is readable then.
-        let _ = crate::driver::ring::signal(&self.0);
+        if let Some((_, writer)) = &self.0 {
+            // The reading end is open as long as this one.
+            let _ = (&*writer).write(&[0]);
+        }
     }
 }

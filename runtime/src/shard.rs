@@ -226,21 +226,44 @@ impl Shard {
             has_progressed = true;
             self.receive();
         }
+        if self.is_draining() {
+            self.announce();
+        }
         Ok(has_progressed || self.has_work())
     }
 
-    /// Whether a task is ready to run.
+    /// Whether a task is ready to run, or an operation to be started again.
     pub fn has_work(&self) -> bool {
-        self.tasks.queued_count() > 0
+        self.tasks.queued_count() > 0 || self.driver.has_work()
     }
 
     /// Whether the shard has nothing left that its drain waits for.
+    ///
+    /// All shards end together: what one still has to finish may need to call another.
     pub fn is_finished(&self) -> bool {
         match self.phase.get() {
             Phase::Running => false,
-            Phase::Draining => self.gate_count.get() == 0 || self.now() >= self.drain_deadline(),
+            Phase::Draining => self.is_drained() || self.now() >= self.drain_deadline(),
             Phase::Stopping => true,
         }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.gate_count.get() == 0 && self.peers.iter().all(|peer| peer.is_done())
+    }
+
+    /// While draining: tells the other shards whether they need wait for this one.
+    #[cold]
+    fn announce(&self) {
+        let is_done = self.gate_count.get() == 0;
+        if self.remote.set_done(is_done) && is_done {
+            self.peers.iter().for_each(|peer| peer.notify());
+        }
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.live_count()
     }
 
     /// Whether nothing is open and nothing in flight.
@@ -281,7 +304,7 @@ impl Shard {
     #[cold]
     fn on_panic(&self, panic: &(dyn Any + Send)) {
         self.stats.panics.add(1);
-        tracing::error!(shard = self.id().0, panic = panic_text(panic), "a task panicked");
+        tracing::error!(shard = self.id().0, panic = panic_text(panic), "a task or a job panicked");
     }
 
     /// How long the ring may block.
@@ -295,7 +318,7 @@ impl Shard {
         Wait::Until(self.next_deadline().map_or(latest, |deadline| latest.min(deadline)))
     }
 
-    fn read_clock(&self, world: &mut impl World) {
+    pub(crate) fn read_clock(&self, world: &mut impl World) {
         let now = world.now();
         self.now.set(now);
         if now >= self.wall_read_due.get() {
@@ -312,12 +335,16 @@ impl Shard {
         }
         while let Some(job) = self.remote.next_job() {
             self.stats.mesh_jobs.add(1);
-            let job = std::panic::AssertUnwindSafe(|| job(self));
-            if let Err(panic) = std::panic::catch_unwind(job) {
-                self.on_panic(&*panic);
-            }
+            self.run_job(job);
         }
         self.move_to(self.remote.phase());
+    }
+
+    /// Runs a job; `None` where it panicked, which harms nothing else.
+    pub(crate) fn run_job<R>(&self, job: impl FnOnce(&Shard) -> R) -> Option<R> {
+        let job = std::panic::AssertUnwindSafe(|| job(self));
+        let outcome = std::panic::catch_unwind(job);
+        outcome.map_err(|panic| self.on_panic(&*panic)).ok()
     }
 
     fn move_to(&self, phase: Phase) {
@@ -332,10 +359,12 @@ impl Shard {
         }
     }
 
-    /// Ends the shard: drops its tasks, and hands down what their destructors asked for.
+    /// Ends the shard: drops its tasks and its values, and takes no more jobs.
     pub(crate) fn drop_tasks(&self) {
+        self.remote.close();
         self.tasks.clear();
-        self.locals.borrow_mut().clear();
+        // Not within the borrow: a value's destructor may look at the shard.
+        drop(self.locals.take());
     }
 
     /// Makes this the thread's current shard until the guard is dropped.

@@ -35,7 +35,7 @@ pub struct Stats {
     pub stale_completions: Counter,
     /// Times that tasks were polled.
     pub polls: Counter,
-    /// Tasks that ended with a panic.
+    /// Tasks and jobs that ended with a panic.
     pub panics: Counter,
     /// Streams that were accepted or connected.
     pub streams_opened: Counter,

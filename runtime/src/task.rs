@@ -162,17 +162,18 @@ impl Tasks {
 
     /// Drops every task. Tasks spawned by their destructors are dropped as well.
     pub(crate) fn clear(&self) {
-        while let Some((key, future)) = self.any_live() {
-            self.remove(key);
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        while self.live_count() > 0 {
+            let count = self.entries.borrow().len();
+            for (key, future) in (0..count).filter_map(|index| self.take_future(index)) {
+                self.remove(key);
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            }
         }
         self.queue.borrow_mut().clear();
     }
 
-    fn any_live(&self) -> Option<(TaskKey, BoxedFuture)> {
-        let mut entries = self.entries.borrow_mut();
-        let (index, entry) =
-            entries.iter_mut().enumerate().find(|(_, entry)| entry.future.is_some())?;
+    fn take_future(&self, index: usize) -> Option<(TaskKey, BoxedFuture)> {
+        let entry = &mut self.entries.borrow_mut()[index];
         let key = TaskKey { index: index as u32, generation: entry.generation };
         Some((key, entry.future.take()?))
     }

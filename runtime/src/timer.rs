@@ -279,7 +279,7 @@ impl Drop for Timer {
     }
 }
 
-/// Waits for `duration` at least, and up to one [`TICK`] and one turn longer.
+/// Waits for `duration` from the start of this turn, and up to one [`TICK`] and one turn longer.
 ///
 /// # Panics
 /// Outside a shard.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, BoundSockets, Config, ConfigError, Cores, Handle, Shard, ShardConfig, ShardSockets,
-    SignalWatch, StartError, Stats, Stopper, Topology, launch,
+    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Shard, ShardConfig,
+    ShardSockets, SignalWatch, StartError, Stats, Stopper, Topology, launch,
 };
 
 use crate::config::ServerConfig;
@@ -179,13 +179,47 @@ impl App {
             states: self.states,
             config: Arc::new(self.server),
             connections_max,
-            sockets: Mutex::new(sockets),
+            sockets: Mutex::new(Some(sockets)),
             stats: stats.clone(),
         });
         let drain_timeout = plan.config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
         Ok(Server { handle, addresses, cpus, stats, drain_timeout })
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl App {
+    /// Serves on every shard of a simulation.
+    ///
+    /// # Errors
+    /// A setting or route that can not be obeyed.
+    pub fn simulate(
+        self,
+        simulation: &mut corelane_runtime::simulation::Simulation,
+        shard_count: usize,
+        address: std::net::SocketAddr,
+    ) -> Result<Vec<Arc<ServerStats>>> {
+        self.server.check()?;
+        self.routes.router()?;
+        let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let plan = Rc::new(Plan {
+            routes: self.routes,
+            states: self.states,
+            connections_max: self.server.connections_max.unwrap_or(usize::MAX),
+            config: Arc::new(self.server),
+            sockets: Mutex::new(None),
+            stats: stats.clone(),
+        });
+        for index in 0..shard_count {
+            let id = corelane_runtime::ShardId(index);
+            let (plan, shard) = (Rc::clone(&plan), Rc::clone(simulation.shard(id)));
+            let listeners = vec![simulation.listen(id, address)];
+            let opened = async move { open_site(&shard, &plan, listeners).await };
+            simulation.block_on(id, opened).map_err(corelane_runtime::RuntimeError::Start)?;
+        }
+        Ok(stats)
     }
 }
 
@@ -201,29 +235,38 @@ struct Plan {
     states: Vec<StateMaker>,
     config: Arc<ServerConfig>,
     connections_max: usize,
-    sockets: Mutex<BoundSockets>,
+    sockets: Mutex<Option<BoundSockets>>,
     stats: Vec<Arc<ServerStats>>,
 }
 
 impl Plan {
     fn take_sockets(&self) -> Option<ShardSockets> {
         // A poisoned lock: another shard panicked while it started, and all are about to stop.
-        self.sockets.lock().ok()?.pop_shard()
+        self.sockets.lock().ok()?.as_mut()?.pop_shard()
     }
 }
 
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
+    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
+    open_site(&shard, &plan, sockets.into_listeners()).await
+}
+
+/// Makes the shard's state and routes, then begins to accept.
+async fn open_site(
+    shard: &Rc<Shard>,
+    plan: &Plan,
+    listeners: Vec<Listener>,
+) -> Result<(), StartError> {
     for make in &plan.states {
-        make(Rc::clone(&shard)).await?;
+        make(Rc::clone(shard)).await?;
     }
     let router = plan.routes.router()?;
-    router.check(&plan.routes, &shard)?;
+    router.check(&plan.routes, shard)?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     let site = Site::new(Arc::clone(&plan.config), router, stats, plan.connections_max);
     let site = Rc::new(site);
-    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
-    for listener in sockets.into_listeners() {
-        shard.spawn(serve::accept(Rc::clone(&shard), Rc::clone(&site), listener));
+    for listener in listeners {
+        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
     }
     Ok(())
 }

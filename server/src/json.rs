@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use simd_json::ErrorType;
 
 use crate::body::Body;
 use crate::extract::{BodyUse, Exchange, FromRequest};
@@ -90,31 +91,23 @@ fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> {
     }
     let parsed =
         BUFFERS.with_borrow_mut(|buffers| simd_json::serde::from_slice_with_buffers(json, buffers));
-    parsed.map_err(|error| match error.error() {
+    parsed.map_err(|error| {
         // The text is JSON; what it says does not fit the type.
-        simd_json::ErrorType::Serde(text) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(text.clone())
-        }
-        kind if is_misfit(kind) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY)
-            .detail(format!("the JSON does not fit: {kind:?}")),
-        _ => bad(format!("the body is not valid JSON: {error}")),
+        let detail = match error.error() {
+            ErrorType::Serde(text) => text,
+            ErrorType::ExpectedArray => "a value must be an array",
+            ErrorType::ExpectedBoolean => "a value must be true or false",
+            ErrorType::ExpectedEnum => "a value must name a variant",
+            ErrorType::ExpectedFloat => "a value must be a number",
+            ErrorType::ExpectedMap => "a value must be an object",
+            ErrorType::ExpectedString => "a value must be a string",
+            ErrorType::ExpectedSigned | ErrorType::ExpectedUnsigned => {
+                "a value must be an integer that its type can hold"
+            }
+            _ => return bad(format!("the body is not valid JSON: {error}")),
+        };
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(detail)
     })
-}
-
-/// Whether the text was read as JSON and only its values are of another type than asked for.
-fn is_misfit(kind: &simd_json::ErrorType) -> bool {
-    use simd_json::ErrorType as Kind;
-    matches!(
-        kind,
-        Kind::ExpectedArray
-            | Kind::ExpectedBoolean
-            | Kind::ExpectedEnum
-            | Kind::ExpectedFloat
-            | Kind::ExpectedMap
-            | Kind::ExpectedSigned
-            | Kind::ExpectedString
-            | Kind::ExpectedUnsigned
-    )
 }
 
 /// Whether brackets are nested deeper than `depth_max`, outside of strings.
@@ -172,20 +165,26 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_is_no_syntax_error() {
-        fn status<T: DeserializeOwned>(json: &str) -> Option<StatusCode> {
-            parse::<T>(&mut json.as_bytes().to_vec()).err().map(|problem| problem.status())
+    fn a_value_of_another_type_is_understood_but_refused() {
+        fn check<T: DeserializeOwned>(json: &str) {
+            let parsed = parse::<T>(&mut json.as_bytes().to_vec()).map(|_| ());
+            let status = parsed.map_err(|problem| problem.status());
+            assert_eq!(status, Err(StatusCode::UNPROCESSABLE_ENTITY), "{json}");
         }
-        let misfit = Some(StatusCode::UNPROCESSABLE_ENTITY);
-        assert_eq!(status::<String>("1"), misfit);
-        assert_eq!(status::<bool>("1"), misfit);
-        assert_eq!(status::<u8>("-1"), misfit);
-        assert_eq!(status::<u8>("256"), misfit);
-        assert_eq!(status::<i8>("\"1\""), misfit);
-        assert_eq!(status::<f64>("{}"), misfit);
-        assert_eq!(status::<Vec<u8>>("{}"), misfit);
-        assert_eq!(status::<std::collections::HashMap<String, u8>>("[]"), misfit);
-        assert_eq!(status::<bool>("tru"), Some(StatusCode::BAD_REQUEST));
+        for json in ["[\"1\"]", "[[]]", "[{}]", "[null]"] {
+            check::<Vec<bool>>(json);
+            check::<Vec<i64>>(json);
+            check::<Vec<u8>>(json);
+            check::<Vec<f64>>(json);
+        }
+        for json in ["[1]", "[[]]", "[{}]", "[null]", "[true]"] {
+            check::<Vec<String>>(json);
+            check::<Vec<Point>>(json);
+        }
+        check::<Vec<Vec<bool>>>("[{}]");
+        check::<Vec<u8>>("[256]");
+        check::<Vec<u8>>("[-1]");
+        check::<Vec<u64>>("[1.5]");
     }
 
     #[test]

@@ -7,6 +7,10 @@ use super::operation::{Kind, Operation, SlotKey, Token};
 use super::{Driver, Interest, Slot, State};
 use crate::world::{Completion, Descriptor};
 
+/// Accepted streams that may wait for their acceptor; beyond, clients wait in the kernel's queue,
+/// which is where a server that takes no more connections wants them.
+const ACCEPTED_COUNT_MAX: usize = 256;
+
 pub(crate) struct ListenerSlot {
     pub(crate) descriptor: Descriptor,
     pub(crate) in_flight: u8,
@@ -83,16 +87,7 @@ impl Driver {
 
     /// Stops accepting; what is accepted already, or still completes, is kept for `poll_disarmed`.
     pub(crate) fn disarm_accept(&self, key: SlotKey) {
-        let mut state = self.state();
-        let Some(listener) = state.listener(key) else {
-            return;
-        };
-        if listener.is_armed && !listener.is_disarming {
-            listener.is_disarming = true;
-            listener.in_flight += 1;
-            let target = Token::new(Kind::Accept, key);
-            state.submit(Operation::Cancel { target }, Kind::Cancel, key);
-        }
+        disarm(&mut self.state(), key);
     }
 
     /// After `disarm_accept`: each accepted stream, then `None` once nothing more can arrive.
@@ -144,7 +139,7 @@ impl Driver {
         };
         if !completion.more {
             listener.in_flight -= 1;
-            listener.is_armed = false;
+            (listener.is_armed, listener.is_disarming) = (false, false);
         }
         let is_closing = listener.is_closing;
         match accepted {
@@ -153,6 +148,9 @@ impl Driver {
             Some((_, stream)) => {
                 listener.accepted.push_back(stream);
                 listener.acceptor.wake();
+                if listener.accepted.len() >= ACCEPTED_COUNT_MAX {
+                    disarm(state, key);
+                }
             }
             None => listener.fail(-completion.result),
         }
@@ -164,6 +162,19 @@ impl Driver {
             stream.is_closing = true;
         }
         self.finish_if_closing(state, key);
+    }
+}
+
+/// Cancels the accept that is in flight, once.
+fn disarm(state: &mut State, key: SlotKey) {
+    let Some(listener) = state.listener(key) else {
+        return;
+    };
+    if listener.is_armed && !listener.is_disarming {
+        listener.is_disarming = true;
+        listener.in_flight += 1;
+        let target = Token::new(Kind::Accept, key);
+        state.submit(Operation::Cancel { target }, Kind::Cancel, key);
     }
 }
 

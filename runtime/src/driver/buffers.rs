@@ -100,6 +100,13 @@ impl BufferPool {
         self.lent_count.get()
     }
 
+    /// How many buffers hold received bytes.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn held_count(&self) -> usize {
+        let is_held = |record: &&Cell<Record>| record.get().holder == Holder::Shard;
+        self.records.iter().filter(is_held).count()
+    }
+
     /// Where a buffer starts. Whoever holds the buffer may touch `buffer_bytes` from there.
     pub(crate) fn address(&self, buffer: BufferId) -> NonNull<u8> {
         assert!(buffer.0 < self.count(), "the pool has no {buffer:?}");

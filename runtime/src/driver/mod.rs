@@ -23,6 +23,7 @@ pub(crate) mod probe;
 pub(crate) mod ring;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -59,7 +60,9 @@ pub(crate) struct State {
     pub(crate) slots: SlotTable<Slot>,
     pub(crate) operations: Vec<(Operation, Token)>,
     /// Streams whose receive ended because the ring was out of buffers.
-    pub(crate) starved: Vec<SlotKey>,
+    pub(crate) starved: VecDeque<SlotKey>,
+    /// Streams that received into buffers since the last flush.
+    pub(crate) fresh: Vec<SlotKey>,
     /// Connections to shut down with the next flush.
     pub(crate) shutdowns: Vec<(Descriptor, Half)>,
     /// Empty send buffers, ready for reuse.
@@ -78,7 +81,8 @@ impl Driver {
         let state = State {
             slots: SlotTable::new(),
             operations: Vec::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            fresh: Vec::new(),
             shutdowns: Vec::new(),
             spare: Vec::new(),
             lent: Vec::with_capacity(usize::from(pool.count())),
@@ -99,11 +103,12 @@ impl Driver {
     pub(crate) fn flush(&self, world: &mut impl World) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        self.copy_fresh(state);
         self.pool.lend(&mut state.lent);
         if !state.lent.is_empty() {
             world.provide(&self.pool, &state.lent);
         }
-        if !state.starved.is_empty() {
+        if self.can_rearm(state) {
             self.rearm_starved(state);
         }
         for (socket, half) in state.shutdowns.drain(..) {
@@ -112,6 +117,11 @@ impl Driver {
         for (operation, token) in state.operations.drain(..) {
             world.submit(operation, token);
         }
+    }
+
+    /// Whether the next flush has something to hand down although nothing completes before.
+    pub(crate) fn has_work(&self) -> bool {
+        self.can_rearm(&self.state.borrow())
     }
 
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.
@@ -228,8 +238,8 @@ impl Interest {
         self.stage = Stage::Absent;
     }
 
-    /// Whether nobody waits, and nobody was woken who has not looked yet.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.stage == Stage::Absent
+    /// Whether somebody waits and was not woken yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.stage == Stage::Waiting
     }
 }

@@ -44,6 +44,19 @@ pub enum Operation {
     },
 }
 
+#[cfg(any(test, feature = "simulation"))]
+impl Operation {
+    /// The bytes of a send, for the simulated ring, which keeps to the contract: it calls this
+    /// only for operations that are submitted and not completed. Empty for all others.
+    pub(crate) fn copy_bytes(&self) -> Vec<u8> {
+        match self {
+            // SAFETY: the operation is in flight, so its slot keeps the bytes alive.
+            Operation::Send { bytes, .. } => unsafe { bytes.bytes() }.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Which half of a connection to shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -171,6 +184,26 @@ impl BytesPointer {
 pub struct AddressPointer {
     pub(crate) start: NonNull<libc::sockaddr>,
     pub(crate) size: libc::socklen_t,
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl AddressPointer {
+    /// The address, for the simulated ring; only of a connect that is in flight.
+    pub(crate) fn to_socket_address(self) -> Option<std::net::SocketAddr> {
+        let size = self.size as usize;
+        // SAFETY: the slot keeps the address alive while the connect is in flight; the storage
+        // is as large as any address, and `size` of its bytes are initialised.
+        let copied = unsafe {
+            socket2::SockAddr::try_init(|storage, storage_size| {
+                assert!(size <= *storage_size as usize, "no address is larger");
+                let source = self.start.as_ptr().cast::<u8>();
+                source.copy_to_nonoverlapping(storage.cast(), size);
+                *storage_size = self.size;
+                Ok(())
+            })
+        };
+        copied.ok().and_then(|((), address)| address.as_socket())
+    }
 }
 
 #[cfg(test)]

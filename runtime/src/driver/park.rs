@@ -10,14 +10,22 @@
 //!    └── the bell, a local wake ─ park: await the bell through glommio
 //! ```
 //!
-//! Parking through glommio costs about 17 system calls, so it comes last; but only there, and
-//! when the preempt timer has fired, does glommio's reactor run for those who use it directly.
+//! Parking through glommio costs about 17 system calls, so it comes last. A busy shard never gets
+//! there; it lets glommio's reactor run once every `config.reactor_period`, for those who use
+//! glommio directly.
+//!
+//! glommio 0.9 must not be left by a plain yield. When its preempt timer has fired by the time it
+//! is about to run its task queues, it runs none of them, takes that for "nothing to do", and goes
+//! to sleep with the yielded task in its queue. So the shard leaves by awaiting an eventfd that it
+//! has signalled itself, the timer is set far away, and a timer of glommio's own ends such a sleep
+//! should it happen all the same.
 
-use std::future::poll_fn;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Wake, Waker};
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use glommio::io::BufferedFile;
 
@@ -28,44 +36,52 @@ use crate::error::RuntimeError;
 use crate::shard::Shard;
 use crate::world::{Wait, World};
 
+/// How long glommio's other tasks may keep its reactor from running. Long enough that a thread
+/// which is preempted by the kernel for a few slices does not meet the hazard above.
+pub(crate) const PREEMPT_TIMER: Duration = Duration::from_millis(25);
+
+/// How long glommio may sleep by mistake. Costs an idle shard 20 wake-ups a second.
+const WATCHDOG_PERIOD: Duration = Duration::from_millis(50);
+
 /// Takes turns until the shard is finished.
 pub(crate) async fn run(
     shard: &Rc<Shard>,
     ring: &mut Uring,
     config: &ShardConfig,
 ) -> Result<(), RuntimeError> {
-    let mut bell = Bell::new(ring)?;
+    let watchdog = glommio::spawn_local(watch());
+    let mut bell = Bell::new().map_err(RuntimeError::Ring)?;
+    let mut exit = Bell::new().map_err(RuntimeError::Ring)?;
+    ring.register_bell(bell.ringer.fd()).map_err(RuntimeError::Ring)?;
+    let mut reactor_due = ring.now() + config.reactor_period;
     while !shard.is_finished() {
         let idle = Wait::Until(ring.now() + config.block_max);
         let has_progressed = shard.turn(ring, idle).map_err(RuntimeError::Ring)?;
-        if glommio::executor().need_preempt() {
-            run_reactor().await;
-        } else if !has_progressed && !shard.is_finished() {
+        if !has_progressed && !shard.is_finished() {
             park(shard, ring, &mut bell).await?;
+        } else if shard.now() >= reactor_due {
+            exit.ringer.ring();
+            exit.heard().await?;
+        } else {
+            continue;
         }
+        reactor_due = ring.now() + config.reactor_period;
     }
+    watchdog.cancel().await;
     Ok(())
 }
 
-/// Lets glommio's executor have its pass: with the preempt timer fired it polls its rings, wakes
-/// what is due, and runs its other tasks, before this task is polled again.
-async fn run_reactor() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+async fn watch() {
+    loop {
+        glommio::timer::sleep(WATCHDOG_PERIOD).await;
+    }
 }
 
 /// Sleeps outside the ring until anything happens: in the ring, on this thread, or elsewhere.
 async fn park(shard: &Rc<Shard>, ring: &mut Uring, bell: &mut Bell) -> Result<(), RuntimeError> {
     let deadline = shard.next_deadline();
     let is_quiet = ring.enable_bell(deadline).map_err(RuntimeError::Ring)?;
-    shard.set_parked(Some(bell.ringer.clone()));
+    shard.set_parked(Some(Waker::from(Arc::clone(&bell.ringer))));
     // In this order: from here on a wake on this thread rings the bell, a wake from another one
     // rings the alarm, whose completion rings the bell. What came before is looked for now.
     if is_quiet && !shard.has_work() && shard.fall_asleep() {
@@ -77,20 +93,19 @@ async fn park(shard: &Rc<Shard>, ring: &mut Uring, bell: &mut Bell) -> Result<()
     Ok(())
 }
 
-/// An eventfd that both the ring and this thread's wakers signal, read through glommio.
+/// An eventfd that is read through glommio.
 struct Bell {
     file: BufferedFile,
-    ringer: Waker,
+    ringer: Arc<Ringer>,
 }
 
 impl Bell {
-    fn new(ring: &mut Uring) -> Result<Bell, RuntimeError> {
-        let bell = eventfd().map_err(RuntimeError::Ring)?;
-        ring.register_bell(&bell).map_err(RuntimeError::Ring)?;
-        let ours = bell.try_clone().map_err(RuntimeError::Ring)?;
+    fn new() -> io::Result<Bell> {
+        let bell = eventfd()?;
+        let ringer = Arc::new(Ringer(bell.try_clone()?));
         // SAFETY: the descriptor is open and given away: the file closes it.
-        let file = unsafe { std::os::fd::FromRawFd::from_raw_fd(bell.into_raw_fd()) };
-        Ok(Bell { file, ringer: Waker::from(Arc::new(Ringer(ours))) })
+        let file = unsafe { BufferedFile::from_raw_fd(bell.into_raw_fd()) };
+        Ok(Bell { file, ringer })
     }
 
     /// Waits until the bell was rung. It is a hint: one reading may stand for many rings, or for
@@ -101,13 +116,27 @@ impl Bell {
     }
 }
 
-/// Rings the bell from this thread.
+/// Rings a bell, from any thread.
 struct Ringer(OwnedFd);
+
+impl Ringer {
+    fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    fn ring(&self) {
+        // Fails only where the counter is full, and the bell readable, already.
+        let _ = signal(&self.0);
+    }
+}
 
 impl Wake for Ringer {
     fn wake(self: Arc<Self>) {
-        // Fails only where the counter is full, and the bell readable, already.
-        let _ = signal(&self.0);
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
     }
 }
 

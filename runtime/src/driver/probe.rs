@@ -11,6 +11,9 @@ use crate::error::RuntimeError;
 /// operation completes many times.
 const COMPLETIONS_PER_ENTRY: u32 = 8;
 
+/// The kernel's limit (`IORING_MAX_CQ_ENTRIES`).
+const COMPLETION_ENTRIES_MAX: u32 = 65_536;
+
 /// What glommio 0.9 insists on (`RLIMIT_MEMLOCK`), in bytes.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
@@ -55,7 +58,7 @@ pub(super) fn set_up(entries: u32) -> Result<(IoUring, Features), RuntimeError> 
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
-            .setup_cqsize(entries * COMPLETIONS_PER_ENTRY)
+            .setup_cqsize((entries * COMPLETIONS_PER_ENTRY).min(COMPLETION_ENTRIES_MAX))
             .dontfork();
         if has_no_sqarray {
             builder.setup_no_sqarray();
@@ -81,7 +84,7 @@ fn check_operations(ring: &IoUring) -> Result<(), RuntimeError> {
         opcode::Send::CODE,
         opcode::Close::CODE,
         opcode::AsyncCancel::CODE,
-        opcode::PollAdd::CODE,
+        opcode::Read::CODE,
         opcode::Timeout::CODE,
     ];
     if needed.iter().all(|code| probe.is_supported(*code)) {

@@ -1,7 +1,7 @@
 //! Receiving: one multishot receive per stream, into whichever buffer the ring picks.
 //!
 //! ```text
-//!           arm                    unread_bytes_max, nobody reads
+//!           arm                    over unread_bytes_max, nobody reads
 //!   Idle ─────────► Armed ──────────────────────────────► Cancelling
 //!    ▲ ▲              │ last completion (ECANCELED or data)    │
 //!    │ └──────────────┴────────────────────────────────────────┘
@@ -21,8 +21,8 @@ use super::stream::StreamSlot;
 use super::{Driver, State};
 use crate::world::Completion;
 
-/// Buffers of one stream that may wait for its reader; beyond, they are copied out. A reader that
-/// was woken takes them in the same turn, and the kernel posts at most 32 in one go.
+/// Buffers of one stream that may wait for its reader within a turn; beyond, they are copied out.
+/// The kernel posts at most 32 in one go.
 const RECEIVED_COUNT_MAX: u16 = 64;
 
 /// Whether the stream's receive is in flight.
@@ -100,15 +100,35 @@ impl Driver {
         if stream.is_closing {
             return self.pool.give_back(buffer);
         }
+        let is_first = stream.received.count() == 0;
         stream.received.push(&self.pool, buffer);
         stream.reader.wake();
-        if !stream.reader.is_absent() && stream.received.count() <= RECEIVED_COUNT_MAX {
-            return;
+        if stream.received.count() > RECEIVED_COUNT_MAX {
+            self.copy_unread(state, key);
+        } else if is_first {
+            state.fresh.push(key);
         }
-        // Nobody reads: what outlives the turn must not keep a buffer that others need.
-        let StreamSlot { received, unread, .. } = stream;
-        received.copy_out(&self.pool, unread);
-        if unread.len() > self.bounds.unread_bytes_max && stream.receiving == Receiving::Armed {
+    }
+
+    /// After the tasks have run: what nobody has read must not keep buffers that others need. A
+    /// reader that was woken has looked by now, unless it waits for something else.
+    pub(super) fn copy_fresh(&self, state: &mut State) {
+        while let Some(key) = state.fresh.pop() {
+            if state.stream(key).is_some_and(|stream| stream.received.count() > 0) {
+                self.copy_unread(state, key);
+            }
+        }
+    }
+
+    /// Copies out what waits to be read; stops receiving where that is more than the bound.
+    #[cold]
+    fn copy_unread(&self, state: &mut State, key: SlotKey) {
+        let Some(stream) = state.stream(key) else {
+            return;
+        };
+        stream.received.copy_out(&self.pool, &mut stream.unread);
+        let is_over = stream.unread.len() > self.bounds.unread_bytes_max;
+        if is_over && stream.receiving == Receiving::Armed {
             stream.receiving = Receiving::Cancelling;
             stream.in_flight += 1;
             let target = Token::new(Kind::Recv, key);
@@ -125,15 +145,12 @@ impl Driver {
         match errno {
             libc::ENOBUFS => {
                 stream.receiving = Receiving::Starved;
-                state.starved.push(key);
+                state.starved.push_back(key);
                 self.stats.buffers_exhausted.add(1);
             }
             // Cancelled by us, or the kernel ended the multishot: whoever waits is served again.
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
-                if !stream.reader.is_absent() && !stream.is_closing {
-                    arm_if_idle(state, key);
-                }
-            }
+            // Who was woken, and has not looked, arms it when it does.
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => arm_if_awaited(state, key),
             errno => {
                 stream.receive_end = Some(errno);
                 stream.reader.wake();
@@ -141,27 +158,35 @@ impl Driver {
         }
     }
 
-    /// Re-arms starved receives once half of the buffers are back: re-arming for each single
-    /// buffer would end in `ENOBUFS` again at once.
+    /// Whether starved receives can be armed again: once half of the buffers are back. Re-arming
+    /// for each single buffer would end in `ENOBUFS` again at once.
+    pub(super) fn can_rearm(&self, state: &State) -> bool {
+        !state.starved.is_empty() && self.pool.lent_count() * 2 >= usize::from(self.pool.count())
+    }
+
+    /// Re-arms the longest starved receives, one for each buffer: more would only starve again.
+    /// The shard does not block while there are others.
     pub(super) fn rearm_starved(&self, state: &mut State) {
-        if self.pool.lent_count() * 2 < usize::from(self.pool.count()) {
-            return;
-        }
-        for key in std::mem::take(&mut state.starved) {
+        let mut spare_count = self.pool.lent_count();
+        while spare_count > 0
+            && let Some(key) = state.starved.pop_front()
+        {
             if let Some(stream) = state.stream(key)
                 && stream.receiving == Receiving::Starved
             {
                 stream.receiving = Receiving::Idle;
-                if !stream.is_closing {
-                    arm(state, key);
-                }
+                arm_if_awaited(state, key);
+                spare_count -= 1;
             }
         }
     }
 }
 
-fn arm_if_idle(state: &mut State, key: SlotKey) {
-    if state.stream(key).is_some_and(|stream| stream.receiving == Receiving::Idle) {
+/// Arms the receive of a stream whose reader waits.
+fn arm_if_awaited(state: &mut State, key: SlotKey) {
+    if state.stream(key).is_some_and(|stream| {
+        stream.receiving == Receiving::Idle && stream.reader.is_waiting() && !stream.is_closing
+    }) {
         arm(state, key);
     }
 }

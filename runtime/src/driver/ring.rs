@@ -23,6 +23,10 @@ const BUFFER_GROUP: u16 = 0;
 /// `user_data` of what the ring itself keeps in flight; no [`Token`] has a kind of zero.
 const ALARM: u64 = 1;
 const TIMEOUT: u64 = 2;
+const TIMEOUT_UPDATE: u64 = 3;
+
+/// More than ever wait in the pipe: each sleep of the shard is ended by one byte.
+const ALARM_BYTES: usize = 64;
 
 /// A shard's io_uring instance. Fields are in the order in which they must be dropped: the ring
 /// first, which ends every access of the kernel, then the memory that it knew.
@@ -34,10 +38,15 @@ pub(crate) struct Uring {
     _pool: Rc<BufferPool>,
     features: Features,
     alarm: RawFd,
+    /// Where the alarm is read to. Leaked: the kernel ends the read some time after the ring is
+    /// closed. Nobody looks at what it wrote.
+    alarm_bytes: *mut [u8; ALARM_BYTES],
     origin: Instant,
     spin: std::time::Duration,
     /// The deadline of the timeout that is in flight.
     timeout: Option<Moment>,
+    /// Where the kernel reads the deadline when it takes the entry.
+    timeout_time: Box<types::Timespec>,
 }
 
 impl Uring {
@@ -60,9 +69,11 @@ impl Uring {
             _pool: Rc::clone(pool),
             features,
             alarm,
+            alarm_bytes: Box::leak(Box::new([0; ALARM_BYTES])),
             origin,
             spin: config.spin,
             timeout: None,
+            timeout_time: Box::default(),
         };
         uring.watch_alarm();
         Ok(uring)
@@ -73,18 +84,18 @@ impl Uring {
         self.features
     }
 
-    /// Multishot poll on the eventfd by which other threads wake the shard (Linux 5.13). The
-    /// counter is never read: each write is an event of its own.
+    /// Reads the pipe by which other threads wake the shard.
     fn watch_alarm(&mut self) {
-        let poll = opcode::PollAdd::new(types::Fd(self.alarm), libc::POLLIN as u32).multi(true);
-        self.push(poll.build().user_data(ALARM));
+        let bytes = self.alarm_bytes.cast();
+        let read = opcode::Read::new(types::Fd(self.alarm), bytes, ALARM_BYTES as u32);
+        self.push(read.build().user_data(ALARM));
     }
 
     fn push(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot
-            // keeps until the last completion, or refers to no memory that is not `'static`-like
-            // (the alarm's poll), or is submitted before its memory ends (the timeout).
+            // keeps until the last completion, or refers to memory that is never freed (the
+            // alarm's bytes) or lives as long as the ring (the timeout's time).
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
@@ -115,14 +126,17 @@ impl Uring {
     }
 
     fn enter_and_wait(&mut self, deadline: Moment) -> io::Result<()> {
-        let now = self.now();
+        let mut now = self.now();
+        if !self.spin.is_zero() && now < deadline {
+            if self.spin_until_event(now, deadline)? {
+                return self.enter_ring(0, None);
+            }
+            now = self.now();
+        }
         if deadline <= now {
             return self.enter_ring(0, None);
         }
-        if !self.spin.is_zero() && self.spin_until_event(now, deadline)? {
-            return self.enter_ring(0, None);
-        }
-        let wait = deadline - self.now();
+        let wait = deadline - now;
         self.enter_ring(1, Some(&types::Timespec::from(wait)))
     }
 
@@ -153,8 +167,10 @@ impl Uring {
                     buffer: io_uring::cqueue::buffer_select(flags).map(BufferId),
                     more,
                 }),
-                None if entry.user_data() == ALARM => is_alarm_over |= !more,
-                None => self.timeout = None,
+                None if entry.user_data() == ALARM => is_alarm_over = true,
+                None if entry.user_data() == TIMEOUT => self.timeout = None,
+                // A timeout that could not be moved: it has just fired.
+                None => {}
             }
         }
         if is_alarm_over {
@@ -174,16 +190,33 @@ impl Uring {
         if let Some(deadline) = deadline
             && self.timeout.is_none_or(|armed| deadline < armed)
         {
-            let wait = types::Timespec::from(deadline - self.now());
-            self.push(opcode::Timeout::new(&wait).build().user_data(TIMEOUT));
-            self.timeout = Some(deadline);
-            // Within this scope: the kernel copies the time when it takes the entry.
+            self.set_timeout(deadline);
+        }
+        // Nothing may stay behind, the alarm least of all: it is read again after each ring.
+        if !self.ring.submission().is_empty() {
             self.enter_ring(0, None)?;
         }
+        let is_submitted = self.ring.submission().is_empty();
         self.ring.completion().enable_eventfd();
         // Pairs with the kernel's: it posts a completion and then looks at the flag.
         std::sync::atomic::fence(Ordering::SeqCst);
-        Ok(!self.has_events())
+        Ok(is_submitted && !self.has_events())
+    }
+
+    /// One timeout at most, moved forward where it is in flight (Linux 5.11): a new one for each
+    /// park would pile up in the kernel, as many as a long deadline lasts.
+    fn set_timeout(&mut self, deadline: Moment) {
+        *self.timeout_time = types::Timespec::from(deadline - self.now());
+        let time: *const types::Timespec = &*self.timeout_time;
+        let entry = if self.timeout.is_none() {
+            opcode::Timeout::new(time).build().user_data(TIMEOUT)
+        } else {
+            let update = opcode::TimeoutUpdate::new(TIMEOUT, time).build();
+            let flags = squeue::Flags::SKIP_SUCCESS;
+            update.user_data(TIMEOUT_UPDATE).flags(flags)
+        };
+        self.push(entry);
+        self.timeout = Some(deadline);
     }
 
     pub(crate) fn disable_bell(&mut self) {

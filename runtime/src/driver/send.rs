@@ -69,16 +69,16 @@ impl Sending {
         }
     }
 
-    /// Appends to the last queued buffer where that saves a send; gives the bytes back if not.
-    fn append(&mut self, buffer: SendBuffer) -> Option<SendBuffer> {
-        let Some(SendBuffer::Owned(last)) = self.queued.back_mut() else {
-            return Some(buffer);
-        };
-        let fits = last.len() + buffer.bytes().len() <= APPEND_BYTES_MAX;
-        if !fits {
+    /// Appends to the last queued buffer where that saves a send; else queues the buffer itself.
+    /// Gives back the buffer that is not needed any more.
+    fn queue(&mut self, buffer: SendBuffer) -> Option<SendBuffer> {
+        if let Some(SendBuffer::Owned(last)) = self.queued.back_mut()
+            && last.len() + buffer.bytes().len() <= APPEND_BYTES_MAX
+        {
+            last.extend_from_slice(buffer.bytes());
             return Some(buffer);
         }
-        last.extend_from_slice(buffer.bytes());
+        self.queued.push_back(buffer);
         None
     }
 }
@@ -102,8 +102,8 @@ impl Driver {
             sending.sent = 0;
             return submit_rest(state, key);
         }
-        if let Some(buffer) = sending.append(buffer) {
-            sending.queued.push_back(buffer);
+        if let Some(SendBuffer::Owned(copied)) = sending.queue(buffer) {
+            state.recycle(&self.bounds, copied);
         }
     }
 

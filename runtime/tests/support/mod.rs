@@ -1,13 +1,15 @@
 //! An echo server on the runtime, and what the tests wait with.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{ChildStdout, Command, Stdio};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use corelane_runtime::{
     Address, BoundSockets, Config, Cores, Handle, ListenConfig, Listener, SendBuffer, Shard,
-    StartError, Stats, Stopper, Stream, Topology, launch,
+    ShardId, StartError, Stats, Stopper, Stream, Topology, launch,
 };
 
 /// A configuration for `shard_count` shards on as many CPUs as there are.
@@ -16,6 +18,77 @@ pub fn config(shard_count: usize) -> Config {
     let cpus = topology.cpus();
     assert!(shard_count <= cpus.len(), "the tests need {shard_count} CPUs");
     Config { cores: Cores::List(cpus[..shard_count].to_vec()), ..Config::default() }
+}
+
+/// Runs `task` on shard 0 of a runtime, and gives back what it returned.
+pub fn on_shard<F, R>(config: Config, task: impl Fn(Rc<Shard>) -> F + Clone + Send + 'static) -> R
+where
+    F: Future<Output = R> + 'static,
+    R: Send + 'static,
+{
+    let config = config.checked(&Topology::detect()).expect("config");
+    let (sender, result) = mpsc::channel();
+    let handle = launch(&config, move |shard| {
+        let (task, sender) = (task.clone(), sender.clone());
+        async move {
+            if shard.id() == ShardId(0) {
+                let running = task(Rc::clone(&shard));
+                shard.spawn(async move {
+                    let _ = sender.send(running.await);
+                });
+            }
+            Ok(())
+        }
+    });
+    let handle = handle.expect("launch");
+    let result = result.recv().expect("the task panicked");
+    handle.stopper().stop();
+    handle.join().expect("join");
+    result
+}
+
+/// The calling test binary again, as a process of its own that runs one ignored test.
+pub struct Child {
+    process: std::process::Child,
+    output: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    pub fn start(test: &str) -> Child {
+        let mut process = Command::new(std::env::current_exe().expect("path"))
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start");
+        let output = BufReader::new(process.stdout.take().expect("stdout")).lines();
+        Child { process, output }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The rest of the next line that begins with `word`.
+    pub fn line(&mut self, word: &str) -> String {
+        let mut lines = self.output.by_ref().map_while(Result::ok);
+        // The test harness writes "test name ... " before what the test writes.
+        let found = lines.find_map(|line| Some(line.split_once(word)?.1.trim().to_owned()));
+        found.unwrap_or_else(|| panic!("the child ended without a line \"{word}\""))
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().expect("stdin");
+        writeln!(input, "{line}").expect("write");
+    }
+
+    /// Closes the child's input and waits for its success.
+    pub fn end(mut self) {
+        drop(self.process.stdin.take());
+        // The harness writes its result: a closed pipe would fail it.
+        self.output.by_ref().for_each(drop);
+        assert!(self.process.wait().expect("wait").success());
+    }
 }
 
 pub struct EchoServer {
@@ -86,7 +159,7 @@ async fn start(shard: Rc<Shard>, bound: Arc<Mutex<BoundSockets>>) -> Result<(), 
     Ok(())
 }
 
-async fn accept_all(shard: &Rc<Shard>, mut listener: Listener) {
+pub async fn accept_all(shard: &Rc<Shard>, mut listener: Listener) {
     while let Some(stream) = listener.accept().await {
         let pass = shard.enter_gate();
         shard.spawn(async move {
@@ -108,6 +181,12 @@ pub async fn echo(mut stream: Stream) {
         }
     }
     let _ = stream.sent(0).await;
+}
+
+/// Sends one byte and expects it back.
+pub fn ping(stream: &mut TcpStream) {
+    stream.write_all(b"x").expect("send");
+    stream.read_exact(&mut [0]).expect("reply");
 }
 
 /// `size` bytes that differ by `seed`.

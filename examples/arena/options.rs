@@ -1,0 +1,209 @@
+//! What the operator may choose: flags, over a file in TOML with the same names.
+//!
+//! ```toml
+//! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
+//! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
+//! dataset = "items.json"                    # relative to this file
+//! ```
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use corelane::{Address, Cores};
+use toml::de::{DeTable, DeValue};
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// A small real service over HTTP/1.1, one shard a core.
+#[derive(Debug, Parser)]
+#[command(name = "arena", max_term_width = 100)]
+struct Flags {
+    /// Where to listen: IP:PORT or unix:PATH; can be repeated [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<Address>,
+    /// Which CPUs get a shard: all, physical, a count, or a list such as 0,2-3 [default: all]
+    #[arg(long, value_name = "SPEC")]
+    cores: Option<Cores>,
+    /// The items that /json/{count} answers from [default: a generated data set]
+    #[arg(long, value_name = "FILE")]
+    dataset: Option<PathBuf>,
+    /// A TOML file with the keys listen, cores and dataset; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What was chosen.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) listen: Vec<Address>,
+    pub(crate) cores: Cores,
+    pub(crate) dataset: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads the program's arguments, and the file that they name. For `--help`, prints it and
+    /// ends the program.
+    ///
+    /// # Errors
+    /// What can not be obeyed, in one sentence.
+    pub(crate) fn read() -> Result<Options, String> {
+        let flags = Flags::try_parse().map_err(|error| explain(&error))?;
+        let file = match &flags.config {
+            Some(path) => Settings::read(path)?,
+            None => Settings::default(),
+        };
+        let mut options = Options {
+            listen: if flags.listen.is_empty() { file.listen } else { flags.listen },
+            cores: flags.cores.or(file.cores).unwrap_or_default(),
+            dataset: flags.dataset.or(file.dataset),
+        };
+        if options.listen.is_empty() {
+            options.listen = LISTEN_DEFAULT.parse().into_iter().collect();
+        }
+        Ok(options)
+    }
+}
+
+/// The first line of clap's error: the ones below it repeat the usage.
+fn explain(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelp {
+        error.exit();
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    format!("{}; see arena --help", line.trim_start_matches("error: "))
+}
+
+/// What a file says; `None` and empty where it says nothing.
+#[derive(Debug, Default, PartialEq)]
+struct Settings {
+    listen: Vec<Address>,
+    cores: Option<Cores>,
+    dataset: Option<PathBuf>,
+}
+
+/// What is wrong, and at which bytes of the file.
+struct Mistake(String, Range<usize>);
+
+impl Settings {
+    fn read(path: &Path) -> Result<Settings, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("config: {}: {error}", path.display()))?;
+        let mut settings = Settings::parse(&text)
+            .map_err(|problem| format!("config: {}, {problem}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        settings.dataset = settings.dataset.map(|dataset| folder.join(dataset));
+        Ok(settings)
+    }
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::take(text).map_err(|Mistake(problem, span)| {
+            let before = text.as_bytes().iter().take(span.start);
+            let line = before.filter(|byte| **byte == b'\n').count() + 1;
+            format!("line {line}: {problem}")
+        })
+    }
+
+    /// Goes through the keys by hand: a derived reader names the line, or the key, but not both.
+    fn take(text: &str) -> Result<Settings, Mistake> {
+        let mut settings = Settings::default();
+        let table = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            // Its messages may be several lines long.
+            Mistake(error.message().lines().collect::<Vec<_>>().join(", "), span)
+        })?;
+        for (key, value) in table.into_inner() {
+            let (span, value) = (value.span(), value.into_inner());
+            let taken = match &**key.get_ref() {
+                "listen" => addresses(&value).map(|listen| settings.listen = listen),
+                "cores" => parse(&value).map(|cores| settings.cores = Some(cores)),
+                "dataset" => {
+                    parse::<PathBuf>(&value).map(|dataset| settings.dataset = Some(dataset))
+                }
+                unknown => {
+                    let problem =
+                        format!("the key {unknown} is unknown; known: listen, cores, dataset");
+                    return Err(Mistake(problem, key.span()));
+                }
+            };
+            let named = |problem: String| {
+                let prefix = format!("{}: ", key.get_ref());
+                // The libraries' own errors name the setting already.
+                if problem.starts_with(&prefix) { problem } else { prefix + &problem }
+            };
+            taken.map_err(|problem| Mistake(named(problem), span))?;
+        }
+        Ok(settings)
+    }
+}
+
+fn addresses(value: &DeValue<'_>) -> Result<Vec<Address>, String> {
+    let addresses = match value {
+        DeValue::Array(values) => values.iter().map(|value| parse(value.get_ref())).collect(),
+        value => parse(value).map(|address| vec![address]),
+    };
+    addresses.and_then(|addresses: Vec<Address>| {
+        if addresses.is_empty() {
+            Err("name at least one address".to_owned())
+        } else {
+            Ok(addresses)
+        }
+    })
+}
+
+/// Text, or a whole number where the text would be one.
+fn parse<T: FromStr<Err: Display>>(value: &DeValue<'_>) -> Result<T, String> {
+    let text = match value {
+        DeValue::String(text) => text,
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+        value => return Err(format!("write it as text in quotes, not as {}", value.type_str())),
+    };
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<Settings, &str>) {
+        match (Settings::parse(text), expected) {
+            (Err(problem), Err(part)) => assert!(problem.contains(part), "{text}: {problem}"),
+            (parsed, Ok(expected)) => assert_eq!(parsed, Ok(expected), "{text}"),
+            (parsed, expected) => panic!("{text}: {parsed:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_file_may_say() {
+        let listen = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        check("", Ok(Settings::default()));
+        check(
+            "# Both.\nlisten = ['127.0.0.1:1', \"unix:/run/a\"]\ncores = 2\ndataset = 'a.json'",
+            Ok(Settings {
+                listen: listen(&["127.0.0.1:1", "unix:/run/a"]),
+                cores: Some(Cores::Count(2)),
+                dataset: Some("a.json".into()),
+            }),
+        );
+        let listen = listen(&["[::1]:80"]);
+        check("listen = '[::1]:80'", Ok(Settings { listen, ..Settings::default() }));
+    }
+
+    #[test]
+    fn mistakes_name_the_line_and_the_key() {
+        check("\n\ncorse = 1", Err("line 3: the key corse is unknown; known: listen, cores"));
+        check("listen = 'x'", Err("line 1: listen: \"x\" is no address"));
+        check("listen = [\n'127.0.0.1:1',\n1]", Err("listen: \"1\" is no address"));
+        check("listen = []", Err("line 1: listen: name at least one"));
+        check("\ncores = 'some'", Err("line 2: cores: \"some\" is not understood"));
+        check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
+        check("dataset = 1.5", Err("line 1: dataset: write it as text"));
+        check("cores = 1\ncores = 2", Err("line 2: duplicate key"));
+        check("cores = 1\nlisten 'x'", Err("line 2: "));
+        check("[server]\nlisten = 'x'", Err("line 1: the key server is unknown"));
+    }
+}

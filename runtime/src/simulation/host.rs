@@ -1,0 +1,39 @@
+//! The calls that a shard makes without its ring, answered by the simulated network.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use socket2::SockAddr;
+
+use super::network::Network;
+use crate::world::{Descriptor, Host};
+
+pub(super) struct SimulatedHost(pub(super) Rc<RefCell<Network>>);
+
+impl Host for SimulatedHost {
+    fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
+        let (_, remote) = self.0.borrow().addresses(descriptor);
+        remote.map(Some).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTCONN))
+    }
+
+    fn local_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
+        let (local, _) = self.0.borrow().addresses(descriptor);
+        Ok(local)
+    }
+
+    fn accept_now(&self, listener: Descriptor) -> io::Result<Option<Descriptor>> {
+        let mut network = self.0.borrow_mut();
+        if network.has_queued(listener) && network.roll(|faults| faults.accept_failure) {
+            let errnos = [libc::EMFILE, libc::ECONNABORTED, libc::EINTR];
+            let errno = errnos[network.random.usize(0..errnos.len())];
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        Ok(network.accept(listener))
+    }
+
+    fn open_socket(&self, _address: &SockAddr) -> io::Result<Descriptor> {
+        Ok(self.0.borrow_mut().open_fresh())
+    }
+}

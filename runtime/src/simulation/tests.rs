@@ -1,0 +1,271 @@
+//! The driver, the tasks and the mesh above the simulated world.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Ending, Faults, Peer, Simulation, SimulationConfig};
+use crate::{Listener, SendBuffer, Shard, ShardId, Stream, sleep};
+
+const FIRST: ShardId = ShardId(0);
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 80))
+}
+
+/// Accepts until the drain; each connection is a task behind the gate.
+async fn accept_all<F>(mut listener: Listener, serve: impl Fn(Stream) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let shard = Shard::current();
+    let _pass = shard.enter_gate();
+    while let Some(stream) = listener.accept().await {
+        let pass = shard.enter_gate();
+        let served = serve(stream);
+        shard.spawn(async move {
+            let _pass = pass;
+            served.await;
+        });
+    }
+}
+
+/// Sends everything back until end of file, with at most 512 bytes unsent.
+async fn echo(mut stream: Stream) {
+    loop {
+        match stream.recv().await {
+            Ok(bytes) if bytes.is_empty() => break,
+            Ok(bytes) => stream.send(SendBuffer::Owned(bytes.to_vec())),
+            Err(_) => return,
+        }
+        if stream.sent(512).await.is_err() {
+            return;
+        }
+    }
+    let _ = stream.sent(0).await;
+}
+
+#[test]
+fn a_request_in_two_parts_is_answered() {
+    let mut simulation = Simulation::new(1, SimulationConfig::default());
+    let listener = simulation.listen(FIRST, address());
+    simulation.spawn(FIRST, accept_all(listener, echo));
+    let peer = simulation.connect(address()).expect("a listener");
+    peer.send("hel");
+    simulation.run_until(|| peer.received() == b"hel");
+    peer.send("lo");
+    simulation.run_until(|| peer.received() == b"hello");
+    peer.finish();
+    simulation.run_until(|| peer.ending() == Some(Ending::Finished));
+    simulation.drain_and_check();
+}
+
+#[test]
+fn nobody_listens() {
+    let simulation = Simulation::new(1, SimulationConfig::default());
+    assert!(simulation.connect(address()).is_none());
+}
+
+struct Client {
+    peer: Peer,
+    sent: Vec<u8>,
+}
+
+fn run_echo(seed: u64, faults: Faults, shard_count: usize) {
+    let is_reliable = faults.reset == 0.0;
+    let config = SimulationConfig { shard_count, faults, ..SimulationConfig::default() };
+    let mut simulation = Simulation::new(seed, config);
+    for shard in 0..shard_count {
+        let listener = simulation.listen(ShardId(shard), address());
+        simulation.spawn(ShardId(shard), accept_all(listener, echo));
+    }
+    let mut random = fastrand::Rng::with_seed(!seed);
+    let clients: Vec<Client> = (0..random.usize(1..8))
+        .map(|_| {
+            let peer = simulation.connect(address()).expect("a listener");
+            let sent: Vec<u8> = (0..random.usize(0..4000)).map(|_| random.u8(..)).collect();
+            peer.send(&sent);
+            peer.finish();
+            Client { peer, sent }
+        })
+        .collect();
+    if random.bool() {
+        simulation.drain(Duration::MAX);
+    }
+    simulation.run_until(|| clients.iter().all(|client| client.peer.ending().is_some()));
+    for client in clients {
+        let received = client.peer.received();
+        if client.peer.ending() == Some(Ending::Finished) || is_reliable {
+            assert!(
+                received == client.sent,
+                "seed {seed}: {} of {} bytes came back",
+                received.len(),
+                client.sent.len()
+            );
+        } else {
+            assert!(client.sent.starts_with(&received), "seed {seed}: other bytes");
+        }
+    }
+    simulation.drain_and_check();
+}
+
+#[test]
+fn every_byte_comes_back_under_faults() {
+    (0..1000).for_each(|seed| run_echo(seed, Faults::harmless(), 1 + seed as usize % 2));
+}
+
+#[test]
+fn a_broken_connection_ends_and_no_byte_is_wrong() {
+    (0..1000).for_each(|seed| run_echo(seed, Faults::all(), 1 + seed as usize % 2));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let config = SimulationConfig { faults: Faults::all(), ..SimulationConfig::default() };
+        let mut simulation = Simulation::new(seed, config);
+        let listener = simulation.listen(FIRST, address());
+        simulation.spawn(FIRST, accept_all(listener, echo));
+        let peer = simulation.connect(address()).expect("a listener");
+        peer.send([7; 3000]);
+        peer.finish();
+        simulation.run_until(|| peer.ending().is_some());
+        let stats = simulation.shard(FIRST).stats();
+        let counts = (stats.turns.value(), stats.polls.value(), stats.completions.value());
+        (simulation.now(), counts, peer.received().len())
+    };
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn time_passes_only_where_somebody_waits_for_it() {
+    let mut simulation = Simulation::new(3, SimulationConfig::default());
+    let start = simulation.now();
+    simulation.block_on(FIRST, sleep(Duration::from_secs(3600)));
+    let passed = simulation.now() - start;
+    assert!(passed >= Duration::from_secs(3600) && passed < Duration::from_secs(3601));
+    simulation.check_quiet();
+}
+
+/// Whatever a task drops in whatever state, nothing is leaked.
+#[test]
+fn everything_can_be_dropped_at_any_time() {
+    (0..1000).for_each(drop_at_random);
+}
+
+fn drop_at_random(seed: u64) {
+    let config = SimulationConfig { faults: Faults::all(), ..SimulationConfig::default() };
+    let mut simulation = Simulation::new(seed, config);
+    let mut random = fastrand::Rng::with_seed(seed ^ 0xd50f);
+    let listener = simulation.listen(FIRST, address());
+    simulation.spawn(FIRST, accept_all(listener, echo));
+    let dropped = Rc::new(Cell::new(0));
+    let count = random.usize(1..6);
+    for _ in 0..count {
+        let delay = Duration::from_micros(random.u64(0..20_000));
+        let size = random.usize(0..6000);
+        let dropped = Rc::clone(&dropped);
+        simulation.spawn(FIRST, async move {
+            let used = use_stream(size);
+            let ended = futures_util::future::select(Box::pin(used), Box::pin(sleep(delay)));
+            drop(ended.await);
+            dropped.set(dropped.get() + 1);
+        });
+    }
+    if random.bool() {
+        simulation.drain(Duration::MAX);
+    }
+    simulation.run_until(|| dropped.get() == count);
+    simulation.drain_and_check();
+}
+
+/// Connects, sends more than fits, reads some of it back.
+async fn use_stream(size: usize) {
+    let Ok(mut stream) = Stream::connect(address()).await else {
+        return;
+    };
+    stream.send(SendBuffer::Owned(vec![1; size]));
+    let mut received = 0;
+    while received < size {
+        match stream.recv().await {
+            Ok(bytes) if !bytes.is_empty() => received += bytes.len(),
+            _ => return,
+        }
+    }
+    assert_eq!(received, size);
+}
+
+/// A task that once waited for bytes and now does something else must not starve the others: what
+/// arrives for it is copied out of the shared buffers, and received no further than the bound.
+#[test]
+fn a_stream_that_is_not_read_holds_no_buffer_and_little_memory() {
+    (0..300).for_each(leave_unread);
+}
+
+fn leave_unread(seed: u64) {
+    let config = SimulationConfig { faults: Faults::harmless(), ..SimulationConfig::default() };
+    let socket_bytes_max = config.socket_bytes_max;
+    let bounds = config.shard.clone();
+    let mut simulation = Simulation::new(seed, config);
+    let listener = simulation.listen(FIRST, address());
+    let may_read = Rc::new(Cell::new(false));
+    let is_open = Rc::clone(&may_read);
+    simulation.spawn(
+        FIRST,
+        accept_all(listener, move |mut stream| {
+            let is_open = Rc::clone(&is_open);
+            async move {
+                let first = stream.recv().await.expect("a first byte").to_vec();
+                stream.send(SendBuffer::Owned(first[1..].to_vec()));
+                if first[0] == b'z' {
+                    // A wait that is given up.
+                    let waited = futures_util::future::select(
+                        Box::pin(async { stream.recv().await.map(drop) }),
+                        Box::pin(sleep(Duration::ZERO)),
+                    );
+                    drop(waited.await);
+                    while !is_open.get() {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                }
+                echo(stream).await;
+            }
+        }),
+    );
+    let sleeper = simulation.connect(address()).expect("a listener");
+    sleeper.send("z");
+    let shard = Rc::clone(simulation.shard(FIRST));
+    simulation.run_until(|| {
+        shard.stats().bytes_received.value() == 1 && shard.wheel.borrow().count() > 0
+    });
+    let size = 20_000;
+    sleeper.send(vec![1; size]);
+    sleeper.finish();
+    for _ in 0..3 {
+        let peer = simulation.connect(address()).expect("a listener");
+        peer.send(vec![b'a'; 2000]);
+        peer.finish();
+        simulation.run_until(|| peer.ending() == Some(Ending::Finished));
+        assert_eq!(peer.received().len(), 1999, "seed {seed}");
+    }
+    let until = simulation.now() + Duration::from_secs(1);
+    while simulation.now() < until {
+        simulation.step();
+    }
+    let taken = size - sleeper.unsent_count();
+    let pool_bytes = usize::from(bounds.buffer_count) * bounds.buffer_bytes as usize;
+    assert!(
+        taken <= socket_bytes_max + bounds.unread_bytes_max + pool_bytes,
+        "seed {seed}: {taken} bytes were taken"
+    );
+    may_read.set(true);
+    simulation.run_until(|| sleeper.ending() == Some(Ending::Finished));
+    let lost = size - sleeper.received().len();
+    // The wait that was given up may have taken one message.
+    assert!(lost <= 256, "seed {seed}: {lost} bytes were lost");
+    simulation.drain_and_check();
+}

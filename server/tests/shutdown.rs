@@ -1,0 +1,194 @@
+//! A drain loses nothing: what was accepted is answered, what is idle is closed, and it ends.
+
+mod support;
+
+use std::future::pending;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use corelane::runtime::sleep;
+use corelane::{App, Server, ServerConfig, get, post};
+use support::{Client, End, PATIENCE, TestServer, eventually};
+
+const ROUNDS: usize = 20;
+const CLIENT_COUNT: usize = 8;
+
+fn app() -> App {
+    App::new()
+        .route("/", get(async || "ok"))
+        .route(
+            "/slow",
+            get(async || {
+                sleep(Duration::from_millis(3)).await;
+                "slow"
+            }),
+        )
+        .route("/echo", post(async |text: String| text))
+        .route("/forever", get(async || pending::<()>().await))
+}
+
+/// One client's requests until its connection ends; says how many were answered.
+fn load(mut client: Client, index: usize) -> usize {
+    let requests = [
+        support::get("/").into_bytes(),
+        support::get("/slow").into_bytes(),
+        support::post("/echo", "text/plain", "body"),
+    ];
+    let mut answered = 0;
+    loop {
+        let request = &requests[(index + answered) % requests.len()];
+        // Every other client has more than one request under way.
+        let count = 1 + index % 2 * 3;
+        if client.try_send(&request.repeat(count)).is_err() {
+            return answered;
+        }
+        for _ in 0..count {
+            match client.try_response_to("GET") {
+                Ok(response) => {
+                    assert_eq!(response.status, 200);
+                    answered += 1;
+                    if response.says_close() {
+                        assert_ne!(client.try_response_to("GET"), Err(End::Within));
+                        return answered;
+                    }
+                }
+                Err(end) => {
+                    // Idle as seen by the server: not one byte of an answer came.
+                    assert_ne!(end, End::Within, "an answer was cut off");
+                    assert!(answered > 0, "accepted, and never answered");
+                    return answered;
+                }
+            }
+        }
+    }
+}
+
+fn start_load(address: SocketAddr) -> Vec<JoinHandle<usize>> {
+    let clients = (0..CLIENT_COUNT).map(|index| {
+        let client = Client::connect(address);
+        std::thread::spawn(move || load(client, index))
+    });
+    clients.collect()
+}
+
+fn responses(server: &Server) -> u64 {
+    let count = |class: &corelane::runtime::Counter| class.value();
+    server.stats().iter().map(|stats| stats.responses.iter().map(count).sum::<u64>()).sum()
+}
+
+#[test]
+fn a_drain_under_load_loses_no_request() {
+    for round in 0..ROUNDS {
+        let server = app().start("127.0.0.1:0").expect("start");
+        let stats = server.stats().to_vec();
+        let clients = start_load(support::tcp_address(&server));
+        eventually("load", || responses(&server) > 100 + 20 * round as u64);
+        server.drain();
+        server.join().expect("join");
+        let answered: usize =
+            clients.into_iter().map(|client| client.join().expect("client")).sum();
+        let responses: u64 =
+            stats.iter().flat_map(|stats| &stats.responses).map(|class| class.value()).sum();
+        assert_eq!(answered as u64, responses, "an answer was written and did not arrive");
+        assert_eq!(
+            stats
+                .iter()
+                .map(|stats| stats.refused.iter().map(|kind| kind.value()).sum::<u64>())
+                .sum::<u64>(),
+            0
+        );
+    }
+}
+
+/// What the kernel has completed before the drain began is accepted and answered.
+#[test]
+fn connections_in_the_queue_are_served() {
+    for _ in 0..ROUNDS {
+        let server = app().start("127.0.0.1:0").expect("start");
+        let address = support::tcp_address(&server);
+        let mut clients: Vec<_> = (0..50).map(|_| Client::connect(address)).collect();
+        for client in &mut clients {
+            client.send(support::get("/"));
+        }
+        server.drain();
+        for mut client in clients {
+            assert_eq!(client.response().text(), "ok");
+        }
+        server.join().expect("join");
+        assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    }
+}
+
+#[test]
+fn idle_connections_are_closed_and_new_ones_refused() {
+    let server = TestServer::start(app());
+    let (mut fresh, mut used) = (server.connect(), server.connect());
+    assert_eq!(used.exchange(support::get("/")).text(), "ok");
+    server.server.drain();
+    used.expect_closed();
+    fresh.expect_closed();
+    server.server.join().expect("join");
+    assert!(TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn a_request_in_flight_is_finished_and_says_close() {
+    let is_begun = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&is_begun);
+    let app = App::new().route(
+        "/",
+        get(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async {
+                sleep(Duration::from_millis(50)).await;
+                "done"
+            }
+        }),
+    );
+    let server = TestServer::start(app);
+    let mut client = server.connect();
+    client.send(support::get("/"));
+    let mut uploading = server.connect();
+    uploading.send("POST /none HTTP/1.1\r\nHost: h\r\n");
+    eventually("it runs", || is_begun.load(Ordering::SeqCst) == 1);
+    server.server.drain();
+    // A head that is under way is a request that is under way.
+    uploading.send("Content-Length: 3\r\n\r\nabc");
+    let response = uploading.response();
+    assert_eq!((response.status, response.says_close()), (404, true));
+    let response = client.response();
+    assert_eq!((response.text(), response.says_close()), ("done", true));
+    client.expect_closed();
+    server.server.join().expect("join");
+}
+
+#[test]
+fn the_deadline_ends_what_does_not_end_by_itself() {
+    let config =
+        ServerConfig { drain_timeout: Duration::from_millis(50), ..ServerConfig::default() };
+    let server = TestServer::start(app().config(config));
+    let mut client = server.connect();
+    client.send(support::get("/forever"));
+    eventually("it runs", || server.stats().requests.value() == 1);
+    server.server.drain();
+    server.server.join().expect("join");
+    client.expect_ended();
+}
+
+#[test]
+fn a_second_stop_does_not_wait() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    client.send(support::get("/forever"));
+    eventually("it runs", || server.stats().requests.value() == 1);
+    let begun = Instant::now();
+    server.server.drain();
+    server.server.stopper().stop();
+    server.server.join().expect("join");
+    // The drain alone would have taken its whole deadline, which is as long as our patience.
+    assert!(begun.elapsed() < PATIENCE);
+    client.expect_ended();
+}

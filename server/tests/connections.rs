@@ -19,8 +19,8 @@ const ADDRESS: &str = "CORELANE_TEST_ADDRESS";
 /// Open at once, on one shard.
 const OPEN_COUNT: usize = 10_000;
 
-/// Opened and closed one after the other; `CORELANE_TEST_CHURN` says how many for a longer run.
-const CHURN_COUNT: usize = 20_000;
+/// Opened and closed one after the other, twice; `CORELANE_TEST_CHURN` says how many otherwise.
+const CHURN_COUNT: usize = 100_000;
 
 /// Descriptors and memory are the whole process's: one test of this file at a time.
 fn alone() -> MutexGuard<'static, ()> {

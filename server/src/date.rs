@@ -1,5 +1,6 @@
 //! The fields that every response has, written once a second: `Server` and `Date`.
 
+use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use corelane_runtime::Shard;
@@ -41,8 +42,8 @@ impl CommonFields {
         self.lines.truncate(self.date_start);
         // The year 9999 is the last one that the format can write.
         let time = UNIX_EPOCH + Duration::from_secs(wall_seconds.min(253_402_300_799));
-        self.lines.extend_from_slice(httpdate::fmt_http_date(time).as_bytes());
-        self.lines.extend_from_slice(b"\r\n");
+        // A Vec takes everything that is written to it.
+        let _ = write!(self.lines, "{}\r\n", httpdate::HttpDate::from(time));
     }
 }
 

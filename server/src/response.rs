@@ -203,12 +203,18 @@ impl<'a> Responder<'a> {
     }
 
     fn stream(&mut self, status: StatusCode, stream: BodyStream) {
-        let rule = self.head(status, "");
+        let status = self.final_status(status);
+        let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
         let coding = match stream.size() {
             Some(size) => StreamCoding::Length(size),
+            None if rule == BodyRule::Empty => StreamCoding::Length(0),
             None if rule.may_chunk() => StreamCoding::Chunked,
             None => StreamCoding::Close,
         };
+        if coding == StreamCoding::Close && rule.sends_content() {
+            self.close();
+        }
+        let rule = self.head(status, "");
         match coding {
             StreamCoding::Length(size) => self.end_head(rule, size),
             // RFC 9112 section 6.1: never to HTTP/1.0, and not where no content may follow.
@@ -223,9 +229,19 @@ impl<'a> Responder<'a> {
         }
     }
 
+    /// The status that counts. An interim one is no answer: the peer would wait for the real one.
+    fn final_status(&mut self, status: StatusCode) -> StatusCode {
+        let status = self.status.take().unwrap_or(status);
+        if !status.is_informational() {
+            return status;
+        }
+        tracing::error!(%status, "a handler answered with an interim status");
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
     /// Everything of the head but the fields about the content's size.
     fn head(&mut self, status: StatusCode, content_type: &str) -> BodyRule {
-        let status = self.status.take().unwrap_or(status);
+        let status = self.final_status(status);
         self.written = Some(status);
         let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
         if !self.headers.is_empty() {
@@ -271,15 +287,20 @@ impl<'a> Responder<'a> {
 
 /// Runs the application's code; a panic in it becomes a 500, and `false`.
 pub(crate) fn guard(responder: &mut Responder<'_>, run: impl FnOnce(&mut Responder<'_>)) -> bool {
-    match catch_unwind(AssertUnwindSafe(|| run(responder))) {
-        Ok(()) => true,
-        Err(panic) => {
-            let text = corelane_runtime::panic_text(&*panic);
-            tracing::error!(panic = text, "a handler panicked");
-            responder.fail();
-            false
-        }
+    let ended = catch(|| run(responder));
+    if ended.is_none() {
+        responder.fail();
     }
+    ended.is_some()
+}
+
+/// Runs the application's code; `None` where it panicked, which is logged.
+pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let caught = catch_unwind(AssertUnwindSafe(run)).inspect_err(|panic| {
+        let text = corelane_runtime::panic_text(&**panic);
+        tracing::error!(panic = text, "a handler panicked");
+    });
+    caught.ok()
 }
 
 /// Whether the server writes the field itself.

@@ -84,7 +84,8 @@ pub struct RequestBody(Rc<Channel>);
 impl RequestBody {
     /// The next piece; `None` at the end of the body.
     ///
-    /// While nobody asks, nothing more than 64 KiB is received.
+    /// While nobody asks, nothing more than 64 KiB is received. Once the handler has answered,
+    /// nothing more comes: a response can not be made of a body that is still to be received.
     ///
     /// # Errors
     /// The peer went away or broke the framing. The handler is dropped soon after: its answer
@@ -151,13 +152,18 @@ struct ChannelState {
     waiting_bytes: usize,
     end: Option<Result<(), RequestBodyError>>,
     reader: Option<Waker>,
+    feeder: Option<Waker>,
 }
 
 impl Channel {
-    /// Whether there is room for more.
-    pub(crate) fn wants_more(&self) -> bool {
-        let state = self.0.borrow();
-        state.end.is_none() && state.waiting_bytes < WAITING_BYTES_MAX
+    /// Ready while there is room for more; the reader, in whichever task, wakes who waits for it.
+    pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.borrow_mut();
+        if state.end.is_none() && state.waiting_bytes < WAITING_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        state.feeder = Some(context.waker().clone());
+        Poll::Pending
     }
 
     pub(crate) fn push(&self, chunk: BodyChunk) {
@@ -185,6 +191,9 @@ impl Channel {
         let mut state = self.0.borrow_mut();
         if let Some(chunk) = state.chunks.pop_front() {
             state.waiting_bytes -= chunk.len();
+            if let Some(feeder) = state.feeder.take() {
+                feeder.wake();
+            }
             return Poll::Ready(Some(Ok(chunk)));
         }
         match state.end {

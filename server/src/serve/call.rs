@@ -34,23 +34,25 @@ impl Conversation {
                     // The handler has something new to look at.
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(ended)) => {
-                        if let Some(channel) = &pending.channel {
-                            channel.end(Err(RequestBodyError::Incomplete));
-                        }
                         return Poll::Ready(Err(ended));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
         })
-        .await;
+        .await?;
+        if let Some(channel) = &pending.channel {
+            // Whoever still reads the body, a response's stream perhaps, is not fed any more.
+            channel.end(Err(RequestBodyError::Incomplete));
+        }
         if matches!(self.phase, Phase::Stream) {
             // The handler answered; what is left of its body is for nobody.
-            let is_over = !self.protocol.is_in_body();
-            let left = self.site.config.discard_bytes_max;
-            self.phase = if is_over { Phase::Heads } else { Phase::Discard(left) };
+            self.phase = match self.protocol.is_in_body() {
+                true => self.discard(self.site.config.discard_bytes_max),
+                false => Phase::Heads,
+            };
         }
-        rest
+        Ok(rest)
     }
 
     /// Moves body bytes to the handler, from what is kept and then from the socket.
@@ -60,7 +62,7 @@ impl Conversation {
         pace: &mut Pace,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Ended>> {
-        if !channel.wants_more() {
+        if channel.poll_room(context).is_pending() {
             return Poll::Pending;
         }
         if !self.input.is_empty() {
@@ -85,7 +87,12 @@ impl Conversation {
             }
             Poll::Ready(Err(_)) => Poll::Ready(Err(Ended::PeerGone)),
             Poll::Pending => {
-                self.timer.arm(pace.deadline(self.shard.now()));
+                let deadline = pace.deadline(self.shard.now());
+                // Looked at before the timer is armed again, which makes it forget that it fired.
+                if deadline <= self.shard.now() {
+                    return Poll::Ready(Err(Ended::TimedOut(Deadline::Body)));
+                }
+                self.timer.arm(deadline);
                 let expired = self.timer.poll_expired(context);
                 expired.map(|()| Err(Ended::TimedOut(Deadline::Body)))
             }

@@ -14,7 +14,7 @@ use corelane_runtime::{Moment, SendBuffer, Shard, Stream, Timer};
 use super::Site;
 use super::collect::Collect;
 use super::pace::Pace;
-use crate::extract::{BodyUse, Channel, Exchange, Source};
+use crate::extract::{BodyUse, Channel, Exchange, RequestBodyError, Source};
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
 use crate::response::{RequestFacts, Responder, Rest, guard};
@@ -48,8 +48,15 @@ pub(super) enum Phase {
     Collect(Box<Collect>),
     /// Handed to a running handler.
     Stream,
-    /// Thrown away, up to so many bytes.
-    Discard(u64),
+    /// For nobody: the answer is written. Thrown away as far as that is worth it.
+    Discard(Unwanted),
+}
+
+/// What is left of a body that nobody wants.
+pub(super) struct Unwanted {
+    /// Bytes that may still be thrown away; with none left the connection ends instead.
+    pub(super) bytes_left: u64,
+    pub(super) pace: Pace,
 }
 
 /// Why a pass ended.
@@ -126,7 +133,7 @@ impl Conversation {
             match step {
                 Step::NeedMore { consumed } => {
                     *at += consumed;
-                    return Some(Next::Read);
+                    return Some(if self.is_body_given_up() { Next::Close } else { Next::Read });
                 }
                 Step::Head(head) => return self.on_head(head, bytes, at, context),
                 Step::Data { skip, size } => {
@@ -202,7 +209,8 @@ impl Conversation {
                 let source = Source::Stream(&channel);
                 let answer = self.answer(&head, before, fields.spans(), source, context);
                 if matches!(answer, Answer::Done(_)) {
-                    self.phase = Phase::Discard(self.site.config.discard_bytes_max);
+                    channel.end(Err(RequestBodyError::Incomplete));
+                    self.phase = self.discard(self.site.config.discard_bytes_max);
                 }
                 self.after(answer, Some(channel))
             }
@@ -245,13 +253,23 @@ impl Conversation {
         let is_long = matches!(head.framing, Framing::Length(size) if size > discard_max);
         // A client that waits for "100 Continue" may never send the body that was announced.
         let may_never_come = head.expects_continue && rest.is_empty();
-        let keeps_alive = head.keeps_alive && !is_long && !may_never_come;
-        let head = Head { keeps_alive, ..head.clone() };
+        let is_given_up = is_long || may_never_come;
+        let head = Head { keeps_alive: head.keeps_alive && !is_given_up, ..head.clone() };
         let site = Rc::clone(&self.site);
         let fields = site.fields.borrow();
         let answer = self.answer(&head, bytes, fields.spans(), Source::None, context);
-        self.phase = Phase::Discard(discard_max);
+        self.phase = self.discard(if is_given_up { 0 } else { discard_max });
         self.after(answer, None)
+    }
+
+    pub(super) fn discard(&self, bytes_max: u64) -> Phase {
+        Phase::Discard(Unwanted { bytes_left: bytes_max, pace: self.body_pace() })
+    }
+
+    /// Whether the answer has said that the connection ends and no more of the body is waited for.
+    fn is_body_given_up(&self) -> bool {
+        let Phase::Discard(Unwanted { bytes_left: 0, .. }) = self.phase else { return false };
+        self.protocol.is_closing() && self.protocol.is_in_body()
     }
 
     // RFC 9110 section 10.1.1: only where the body has not begun to arrive already.
@@ -271,10 +289,12 @@ impl Conversation {
     fn on_data(&mut self, content: &[u8]) -> bool {
         match &mut self.phase {
             Phase::Collect(collect) => collect.body.extend_from_slice(content),
-            Phase::Discard(left) => match left.checked_sub(content.len() as u64) {
-                Some(rest) => *left = rest,
-                None => return false,
-            },
+            Phase::Discard(Unwanted { bytes_left, .. }) => {
+                match bytes_left.checked_sub(content.len() as u64) {
+                    Some(rest) => *bytes_left = rest,
+                    None => return false,
+                }
+            }
             // `drive` hands streamed bodies over itself.
             Phase::Stream | Phase::Heads => {}
         }
@@ -389,8 +409,12 @@ impl Conversation {
     /// Answers a request that broke a rule; nothing may follow.
     #[cold]
     pub(super) fn refuse(&mut self, error: ProtocolError) {
-        self.ready_out();
         self.site.stats.refused[error.index()].add(1);
+        if matches!(self.phase, Phase::Discard(_)) {
+            // Its request is answered already: the peer would take this for an answer to the next.
+            return;
+        }
+        self.ready_out();
         self.site.stats.count_response(error.status());
         let mut common = self.site.common.borrow_mut();
         encode::refusal(&mut self.out, error, common.lines(&self.shard), b"");

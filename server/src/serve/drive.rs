@@ -63,7 +63,12 @@ impl Conversation {
             Ended::TimedOut(Deadline::Head) => self.refuse(ProtocolError::HeadTooSlow),
             Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow),
             Ended::PeerGone => return self.site.stats.peers_gone.add(1),
-            Ended::TimedOut(_) | Ended::Drained | Ended::Broken => return,
+            // What was answered before it is whole; what is missing of this one is noticed.
+            Ended::Broken => {
+                let _ = self.sent(0).await;
+                return;
+            }
+            Ended::TimedOut(_) | Ended::Drained => return,
         }
         self.flush();
         if self.sent(0).await.is_ok() {
@@ -173,8 +178,11 @@ impl Conversation {
         let (deadline, kind) = self.next_deadline();
         self.timer.arm(deadline);
         let received = poll_fn(|context| self.poll_receive(kind, context)).await?;
-        if let Phase::Collect(collect) = &mut self.phase {
-            collect.pace.progress(self.shard.now(), received.len() as u64);
+        let (now, size) = (self.shard.now(), received.len() as u64);
+        match &mut self.phase {
+            Phase::Collect(collect) => collect.pace.progress(now, size),
+            Phase::Discard(unwanted) => unwanted.pace.progress(now, size),
+            Phase::Heads | Phase::Stream => {}
         }
         Ok(received)
     }
@@ -213,10 +221,8 @@ impl Conversation {
         let config = &self.site.config;
         match &mut self.phase {
             Phase::Collect(collect) => return (collect.pace.deadline(now), Deadline::Body),
-            Phase::Discard(_) if self.protocol.is_in_body() => {
-                return (now + config.body_timeout, Deadline::Body);
-            }
-            _ => {}
+            Phase::Discard(unwanted) => return (unwanted.pace.deadline(now), Deadline::Body),
+            Phase::Heads | Phase::Stream => {}
         }
         if let Some(since) = self.head_since {
             return (since + config.head_timeout, Deadline::Head);

@@ -47,8 +47,22 @@ impl Site {
 }
 
 /// Accepts from one listener until the shard drains.
-pub(crate) async fn accept(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
-    let _pass = shard.enter_gate();
+///
+/// The gate is entered before the future is polled: a drain that begins before must find it there,
+/// or nobody would accept what is in the kernel's queue already.
+pub(crate) fn accept(
+    shard: Rc<Shard>,
+    site: Rc<Site>,
+    listener: Listener,
+) -> impl Future<Output = ()> {
+    let pass = shard.enter_gate();
+    async move {
+        let _pass = pass;
+        accept_all(shard, site, listener).await;
+    }
+}
+
+async fn accept_all(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
     loop {
         site.room.free(&site.stats).await;
         let Some(stream) = listener.accept().await else { return };

@@ -12,7 +12,7 @@ use super::drive::Ended;
 use crate::body::BodyStream;
 use crate::error::BoxError;
 use crate::http1::encode;
-use crate::response::StreamCoding;
+use crate::response::{StreamCoding, catch};
 
 /// Pieces that are at least this large are sent as they are, smaller ones are put together.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
@@ -44,8 +44,13 @@ impl Conversation {
         stream: &mut BodyStream,
     ) -> Result<Option<Result<Bytes, BoxError>>, Ended> {
         poll_fn(|context| {
-            if let Poll::Ready(piece) = stream.poll_piece(context) {
-                return Poll::Ready(Ok(piece));
+            match catch(|| stream.poll_piece(context)) {
+                Some(Poll::Ready(piece)) => return Poll::Ready(Ok(piece)),
+                Some(Poll::Pending) => {}
+                None => {
+                    self.site.stats.handler_panics.add(1);
+                    return Poll::Ready(Err(Ended::Broken));
+                }
             }
             self.flush();
             self.poll_watch(context).map(|watched| watched.map(|()| None))

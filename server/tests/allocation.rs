@@ -1,0 +1,115 @@
+//! Once warm, a plain route allocates nothing: counted on the shard's thread by the allocator.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use corelane::runtime::ShardConfig;
+use corelane::{App, Path, get};
+use support::{Client, TestServer};
+
+/// Allocations of the shard's thread, freed or not.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+fn count() {
+    if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came; counting neither
+// allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// A shard that never leaves its ring: glommio, through which an idle one parks, allocates.
+fn start() -> TestServer {
+    let hour = Duration::from_secs(3600);
+    let shard = ShardConfig { block_max: hour, reactor_period: hour, ..ShardConfig::default() };
+    let app = App::new()
+        .shard(shard)
+        .state(async |_shard| IS_COUNTED.set(true))
+        .route("/plaintext", get(async || "Hello, World!"))
+        .route("/pipeline", get(async || "ok"))
+        .route("/boxed", get(async || Box::new(1).to_string()))
+        .route("/hello/{name}", get(async |Path(_): Path<u32>| "hello"));
+    TestServer::start(app)
+}
+
+/// Sends `requests` and receives their answers, `answers_bytes` in all, `rounds` times.
+fn run(client: &mut Client, requests: &[u8], answers_bytes: usize, rounds: usize) {
+    let mut answers = vec![0; answers_bytes];
+    for _ in 0..rounds {
+        client.socket.write_all(requests).expect("send");
+        client.socket.read_exact(&mut answers).expect("receive");
+    }
+}
+
+/// How many allocations the shard makes for 2000 rounds of `count` pipelined requests.
+fn allocations(path: &str, count: usize) -> u64 {
+    let server = start();
+    let mut client = server.connect();
+    let request = support::get(path);
+    client.send(&request);
+    let answer_bytes = answer_bytes(&mut client);
+    let requests = request.repeat(count);
+    run(&mut client, requests.as_bytes(), answer_bytes * count, 200);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    run(&mut client, requests.as_bytes(), answer_bytes * count, 2000);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    server.stop();
+    after - before
+}
+
+fn answer_bytes(client: &mut Client) -> usize {
+    let mut bytes = [0; 4096];
+    // An answer this small comes in one piece.
+    client.socket.read(&mut bytes).expect("receive")
+}
+
+/// One test, so that no other server's shard is counted meanwhile.
+#[test]
+fn a_plain_route_allocates_nothing_once_it_is_warm() {
+    for path in ["/plaintext", "/pipeline", "/hello/7"] {
+        for count in [1, 16, 64] {
+            assert_eq!(allocations(path, count), 0, "{path}, {count} at a time");
+        }
+    }
+    // The counter counts: this route allocates twice for each request.
+    assert!(allocations("/boxed", 1) >= 4000);
+}

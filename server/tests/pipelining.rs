@@ -1,0 +1,212 @@
+//! Many requests on one connection: in order, sent together, and never more than the peer takes.
+
+mod support;
+
+use std::io::{ErrorKind, Write};
+
+use bytes::Bytes;
+use corelane::{App, Body, Path, Response, get, post};
+use support::{Client, TestServer, eventually, request};
+
+/// The size of the answers of a peer that reads none of them.
+const LARGE_BYTES: usize = 16 * 1024 - 1;
+
+fn app() -> App {
+    App::new()
+        .route("/{n}", get(async |Path(n): Path<u32>| n.to_string()))
+        .route("/large", get(async || "x".repeat(LARGE_BYTES)))
+        .route(
+            "/shared/{n}",
+            get(async |Path(n): Path<u8>| Response {
+                body: Body::from(vec![n; 40_000]),
+                ..Response::default()
+            }),
+        )
+        .route("/echo", post(async |body: Bytes| body))
+        .route("/unread", post(async || "unread"))
+}
+
+fn numbers(count: usize) -> String {
+    (0..count).map(|n| support::get(&format!("/{n}"))).collect()
+}
+
+fn expect_numbers(client: &mut Client, count: usize) {
+    for n in 0..count {
+        assert_eq!(client.response().text(), n.to_string());
+    }
+}
+
+#[test]
+fn answers_come_in_order_and_in_one_send() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    for count in [1, 2, 50, 64] {
+        let completions = server.runtime_stats().completions.value();
+        client.send(numbers(count));
+        expect_numbers(&mut client, count);
+        // One receive, one send; two more for what the shard's own clockwork may need.
+        let completions = server.runtime_stats().completions.value() - completions;
+        assert!(completions <= 4, "{completions} completions for {count} requests");
+    }
+    assert_eq!(server.stats().requests.value(), 117);
+    server.stop();
+}
+
+#[test]
+fn more_than_are_looked_at_together_are_answered_as_well() {
+    let server = TestServer::start_with(app(), |config| config.pipelined_max = 3);
+    let mut client = server.connect();
+    client.send(numbers(1000));
+    expect_numbers(&mut client, 1000);
+    server.stop();
+}
+
+#[test]
+fn requests_and_answers_of_every_kind_keep_their_order() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    let mut requests = Vec::new();
+    for n in 0..20 {
+        requests.extend_from_slice(support::get(&format!("/{n}")).as_bytes());
+        requests.extend_from_slice(request("HEAD", "/large", "").as_bytes());
+        requests.extend_from_slice(&support::post("/echo", "x/y", format!("body {n}")));
+        requests.extend_from_slice(support::get(&format!("/shared/{n}")).as_bytes());
+        requests.extend_from_slice(&support::post("/unread", "x/y", support::get("/evil")));
+        requests.extend_from_slice(support::get("/none/at/all").as_bytes());
+    }
+    for pieces in [requests.len(), 1000, 17] {
+        client.send_pieces(requests.chunks(pieces));
+        for n in 0..20 {
+            assert_eq!(client.response().text(), n.to_string());
+            let head = client.response_to("HEAD");
+            assert_eq!(head.field("content-length"), Some("16383"));
+            assert_eq!(client.response().text(), format!("body {n}"));
+            assert_eq!(client.response().body, vec![n; 40_000]);
+            assert_eq!(client.response().text(), "unread");
+            assert_eq!(client.response().status, 404);
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn an_error_ends_the_connection_behind_the_answers_before_it() {
+    let server = TestServer::start(app());
+    for count in [0, 1, 7, 63, 64, 65, 200] {
+        let mut client = server.connect();
+        client.send(numbers(count) + "GET /1 HTTP/1.1\r\n\r\n" + &numbers(3));
+        expect_numbers(&mut client, count);
+        let refusal = client.response();
+        assert_eq!((refusal.status, refusal.says_close()), (400, true));
+        client.expect_closed();
+    }
+    let answered: u64 = server.stats().responses.iter().map(|class| class.value()).sum();
+    assert_eq!(answered, 1 + 7 + 63 + 64 + 65 + 200 + 7);
+    server.stop();
+}
+
+#[test]
+fn a_peer_that_half_closes_gets_every_answer() {
+    let server = TestServer::start(app());
+    for count in [1, 64, 500] {
+        let mut client = server.connect();
+        client.send(numbers(count));
+        client.half_close();
+        expect_numbers(&mut client, count);
+        client.expect_closed();
+    }
+    server.wait_until_quiet();
+    server.stop();
+}
+
+#[test]
+fn what_comes_behind_the_last_request_is_never_parsed() {
+    let server = TestServer::start(app());
+    for last in [
+        request("GET", "/0", "Connection: close\r\n"),
+        request("GET", "/0", "Connection: x, CLOSE\r\n"),
+        "GET /0 HTTP/1.0\r\n\r\n".to_owned(),
+    ] {
+        let mut client = server.connect();
+        client.send(last + &support::get("/1") + "noise\n\n");
+        let response = client.response();
+        assert_eq!((response.text(), response.says_close()), ("0", true));
+        client.expect_closed();
+    }
+    assert_eq!(server.stats().requests.value(), 3);
+    assert!(server.stats().refused.iter().all(|kind| kind.value() == 0));
+    server.stop();
+}
+
+/// A request with a large head, so that it takes few of them to fill every buffer.
+fn large_request() -> String {
+    request("GET", "/large", &format!("Padding: {}\r\n", "x".repeat(4000)))
+}
+
+/// Sends requests until neither the server nor the kernel takes more; says how many bytes went.
+fn flood(server: &TestServer, client: &mut Client) -> usize {
+    let requests = large_request().repeat(1000);
+    client.socket.set_nonblocking(true).expect("nonblocking");
+    let mut sent = 0;
+    loop {
+        match client.socket.write(&requests.as_bytes()[sent % requests.len()..]) {
+            Ok(size) => sent += size,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // The kernel is full. So is the server, unless it takes some more.
+                let paused = server.runtime_stats().receives_paused.value();
+                let received = server.runtime_stats().bytes_received.value();
+                std::thread::yield_now();
+                let is_still = received == server.runtime_stats().bytes_received.value();
+                if paused > 0 && is_still {
+                    break;
+                }
+            }
+            Err(error) => panic!("send: {error}"),
+        }
+    }
+    client.socket.set_nonblocking(false).expect("nonblocking");
+    sent
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_not_read_from() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    let sent = flood(&server, &mut client);
+    let request_bytes = large_request().len();
+    let (received, answered) =
+        (server.runtime_stats().bytes_received.value(), server.stats().requests.value());
+    // What it has received and not answered is bounded, by the receive buffers that the kernel may
+    // fill before it is told to stop; what it has answered by the kernel's own buffers.
+    assert!(received < 4 << 20, "{received} bytes of requests received");
+    assert!(answered * (LARGE_BYTES as u64) < 32 << 20, "{answered} requests answered");
+    assert!((sent / request_bytes) as u64 > 2 * answered, "{sent} bytes sent");
+    assert!(server.runtime_stats().receives_paused.value() > 0);
+    // Everybody else is served meanwhile.
+    let mut other = server.connect();
+    for _ in 0..100 {
+        assert_eq!(other.exchange(support::get("/7")).text(), "7");
+    }
+    // Once it reads, it gets everything that it has asked for.
+    client.half_close();
+    let whole = sent / request_bytes;
+    for _ in 0..whole {
+        assert_eq!(client.response().body.len(), LARGE_BYTES);
+    }
+    client.expect_closed();
+    assert_eq!(server.stats().requests.value(), whole as u64 + 100);
+    drop(other);
+    server.wait_until_quiet();
+    server.stop();
+}
+
+#[test]
+fn a_peer_that_reads_nothing_and_goes_away_leaves_nothing_behind() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    flood(&server, &mut client);
+    client.reset();
+    server.wait_until_quiet();
+    eventually("it is counted", || server.stats().peers_gone.value() == 1);
+    server.stop();
+}

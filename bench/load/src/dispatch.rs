@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use corelane_runtime::{TICK, sleep};
 
-use crate::shard_load::ShardLoad;
+use crate::shard_load::{Next, ShardLoad};
 
 /// The last part of each wait, in which the clock is looked at in every turn. The shard's timers
 /// are a tick or two late, which would add up to two milliseconds to every latency; so a shard
@@ -25,12 +25,15 @@ const LOOKING: Duration = TICK.saturating_mul(3);
 
 /// Sends what is due until the run is over.
 pub(crate) async fn dispatch(load: Rc<ShardLoad>) {
-    while load.is_sending.get() {
-        let due = poll_fn(|context| match load.dispatch(context) {
-            Some(due) => Poll::Ready(due),
-            None => Poll::Pending,
-        })
-        .await;
+    loop {
+        let next = poll_fn(|context| match load.dispatch() {
+            Next::WhenIdle => {
+                load.wait_for_idle(context);
+                Poll::Pending
+            }
+            next => Poll::Ready(next),
+        });
+        let Next::At(due) = next.await else { return };
         let wait = due - load.shard.now();
         if wait > LOOKING {
             sleep(wait - LOOKING).await;

@@ -29,6 +29,8 @@ pub(crate) struct Schedule {
     next_nanos: f64,
     mean_nanos: f64,
     start: Moment,
+    /// Nothing is due from here on.
+    end: Moment,
     arrivals: Arrivals,
     random: fastrand::Rng,
 }
@@ -47,6 +49,7 @@ impl Schedule {
             next_nanos: 0.0,
             mean_nanos: 1e9 / rate,
             start,
+            end: Moment::NEVER,
             arrivals,
             random: fastrand::Rng::with_seed(seed),
         };
@@ -57,17 +60,20 @@ impl Schedule {
         schedule
     }
 
-    /// When the next request is due.
-    pub(crate) fn next_due(&self) -> Moment {
-        self.start + Duration::from_nanos(self.next_nanos as u64)
+    /// Has the last request be due before `end`.
+    pub(crate) fn end_at(&mut self, end: Moment) {
+        self.end = end;
+    }
+
+    /// When the next request is due; `None` after the last.
+    pub(crate) fn next_due(&self) -> Option<Moment> {
+        let due = self.start + Duration::from_nanos(self.next_nanos as u64);
+        (due < self.end).then_some(due)
     }
 
     /// Takes the next request if it is due by now.
     pub(crate) fn take_due(&mut self, now: Moment) -> Option<Moment> {
-        let due = self.next_due();
-        if due > now {
-            return None;
-        }
+        let due = self.next_due().filter(|due| *due <= now)?;
         self.next_nanos += self.distance();
         Some(due)
     }
@@ -137,12 +143,17 @@ mod tests {
             assert_eq!(schedule.take_due(now), Some(due));
         }
         assert_eq!(schedule.take_due(now), None);
-        assert_eq!(schedule.next_due(), START + Duration::from_millis(101));
+        let next = START + Duration::from_millis(101);
+        assert_eq!(schedule.next_due(), Some(next));
+        schedule.end_at(next);
+        assert_eq!(schedule.next_due(), None);
+        assert_eq!(schedule.take_due(Moment::NEVER), None);
     }
 
     #[test]
     fn shards_are_out_of_step() {
         let second = Schedule::new(1000.0, Arrivals::Constant, START, 0.5, 0);
-        assert_eq!(second.next_due(), START + Duration::from_micros(500));
+        let first = START + Duration::from_micros(500);
+        assert_eq!(second.next_due(), Some(first));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use corelane_runtime::{Moment, SendBuffer, Shard, Stream};
 
@@ -19,6 +20,10 @@ use crate::template::Numbers;
 /// The same in every run, so that two runs send the same requests at the same times.
 const SEED: u64 = 0x636f_7265_6c61_6e65;
 
+/// A generator that is later than this measures itself. It happens where something else runs on
+/// its CPU.
+const LATENESS_MAX: Duration = Duration::from_millis(1);
+
 /// One shard's part of the load.
 pub(crate) struct ShardLoad {
     pub(crate) plan: Arc<Plan>,
@@ -27,6 +32,8 @@ pub(crate) struct ShardLoad {
     pub(crate) state: RefCell<State>,
     /// Whether requests may still be sent.
     pub(crate) is_sending: Cell<bool>,
+    /// When a closed loop sends no more: the window's end, once that is known.
+    sending_end: Cell<Moment>,
 }
 
 /// One of the shard's connections, open or not.
@@ -35,6 +42,17 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     /// How often it stands in the queue of those with room; may exceed the room it has.
     tickets: usize,
+}
+
+/// When the dispatcher has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// At this moment, when the next request is due.
+    At(Moment),
+    /// When a connection becomes idle.
+    WhenIdle,
+    /// All requests of the run are sent.
+    Never,
 }
 
 /// What changes with every request.
@@ -49,24 +67,10 @@ pub(crate) struct State {
     pub(crate) schedule: Option<Schedule>,
     /// Connections with room for a request that is not due yet, the longest waiting first.
     idle: VecDeque<usize>,
+    /// Since when some connection has been idle.
+    idle_since: Moment,
     /// The dispatcher, while it waits for an idle connection.
     dispatcher: Option<Waker>,
-}
-
-impl State {
-    /// Counts what the schedule was ahead by at the end: requests that were due, and that no
-    /// connection had room for. They have waited at least until now.
-    pub(crate) fn count_unsent(&mut self, end: Moment) {
-        let Some(schedule) = &mut self.schedule else {
-            return;
-        };
-        while let Some(due) = schedule.take_due(end) {
-            if self.window.contains(due) {
-                self.tally.unsent += 1;
-                self.tally.record_corrected(end - due);
-            }
-        }
-    }
 }
 
 impl ShardLoad {
@@ -101,11 +105,48 @@ impl ShardLoad {
                 },
                 schedule,
                 idle: VecDeque::with_capacity(link_count * plan.pipeline),
+                idle_since: start,
                 dispatcher: None,
             }),
             is_sending: Cell::new(true),
+            sending_end: Cell::new(Moment::NEVER),
             shard,
             plan,
+        }
+    }
+
+    /// Begins with the measured window: what was counted before is not part of it.
+    pub(crate) fn begin_window(&self, window: Window) {
+        let mut state = self.state.borrow_mut();
+        state.window = window;
+        self.sending_end.set(window.end);
+        if let Some(schedule) = &mut state.schedule {
+            schedule.end_at(window.end);
+        }
+    }
+
+    /// Ends the window, early where the run is interrupted. What the schedule is ahead by then was
+    /// due, and no connection had room for it: it has waited at least until now. An interruption
+    /// is not the server's fault.
+    pub(crate) fn end_window(&self, end: Moment) {
+        self.is_sending.set(false);
+        if !self.shard.is_draining() {
+            // Where the end was noticed late, the last requests are not the server's fault either.
+            self.dispatch();
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.window.end = end;
+        let Some(schedule) = &mut state.schedule else {
+            return;
+        };
+        schedule.end_at(end);
+        if self.shard.is_draining() {
+            return;
+        }
+        while let Some(due) = schedule.take_due(end) {
+            state.tally.unsent += 1;
+            state.tally.record_corrected(end - due);
         }
     }
 
@@ -117,11 +158,15 @@ impl ShardLoad {
         }
         let room = link.connection.room(self.plan.pipeline);
         let now = self.shard.now();
+        let is_over = now >= self.sending_end.get();
         let sent = self.send(room, link, state, |state| match &mut state.schedule {
-            None => Some(now),
+            None => (!is_over).then_some(now),
             Some(schedule) => schedule.take_due(now),
         });
         if state.schedule.is_some() {
+            if state.idle.is_empty() {
+                state.idle_since = now;
+            }
             for _ in link.tickets..room - sent {
                 link.tickets += 1;
                 state.idle.push_back(index);
@@ -134,32 +179,40 @@ impl ShardLoad {
         }
     }
 
-    /// Sends what is due to connections that are idle. Says when there is something to do again:
-    /// `None` where that is when a connection becomes idle, which wakes the caller.
-    pub(crate) fn dispatch(&self, context: &Context<'_>) -> Option<Moment> {
+    /// Sends what is due to connections that are idle, and says when there is more to do.
+    pub(crate) fn dispatch(&self) -> Next {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let now = self.shard.now();
-        loop {
-            let due = state.schedule.as_ref()?.next_due();
+        while let Some(due) = state.schedule.as_ref().and_then(Schedule::next_due) {
             let Some(index) = state.idle.front().copied() else {
-                state.dispatcher = Some(context.waker().clone());
-                return None;
+                return Next::WhenIdle;
             };
             if due > now {
-                return Some(due);
+                return Next::At(due);
             }
             state.idle.pop_front();
             let mut link = self.links[index].borrow_mut();
             link.tickets -= 1;
             // A ticket outlives the connection that it was drawn for, and the room it had.
             let room = link.connection.room(self.plan.pipeline).min(1);
-            if link.stream.is_some() {
-                self.send(room, &mut link, state, |state| {
-                    state.schedule.as_mut()?.take_due(now)
-                });
+            if link.stream.is_none() {
+                continue;
+            }
+            let lateness = now - due.max(state.idle_since);
+            let sent = self.send(room, &mut link, state, |state| {
+                state.schedule.as_mut()?.take_due(now)
+            });
+            if lateness > LATENESS_MAX {
+                state.tally.late += sent as u64;
             }
         }
+        Next::Never
+    }
+
+    /// Has the dispatcher woken when a connection becomes idle.
+    pub(crate) fn wait_for_idle(&self, context: &Context<'_>) {
+        self.state.borrow_mut().dispatcher = Some(context.waker().clone());
     }
 
     /// Sends up to `room` requests, each with the moment it was due, as long as `take_due` yields

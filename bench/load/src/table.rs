@@ -37,6 +37,14 @@ pub(crate) fn of_run(report: &Report, run: &Run) -> String {
         .collect();
     line(&mut text, "statuses", &or_none(&statuses.join("   ")));
     line(&mut text, "errors", &errors(run));
+    if run.late > 0 {
+        let late = count(run.late);
+        line(
+            &mut text,
+            "warning",
+            &format!("{late} requests sent over 1 ms late by this tool; give it a CPU of its own"),
+        );
+    }
     text.push('\n');
     text += &percentiles(run);
     text
@@ -83,13 +91,9 @@ fn errors(run: &Run) -> String {
     {
         parts.push("(see ip_local_port_range in ip(7))".to_owned());
     }
-    for (number, meaning) in [
-        (run.unsent, "requests due but not sent by the end"),
-        (run.unanswered, "requests unanswered at the end"),
-    ] {
-        if number > 0 {
-            parts.push(format!("{} {meaning}", count(number)));
-        }
+    if run.unsent > 0 {
+        let unsent = count(run.unsent);
+        parts.push(format!("{unsent} requests due but not sent by the end"));
     }
     or_none(&parts.join(&format!("\n{:12}", "")))
 }

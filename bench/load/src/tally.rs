@@ -36,10 +36,10 @@ pub(crate) struct Tally {
     pub(crate) failures: Failures,
     /// Responses of each class: 1xx to 5xx, by the first digit less one.
     pub(crate) classes: [u64; 5],
+    /// Requests that went out late although a connection was idle: the generator's own fault.
+    pub(crate) late: u64,
     /// Requests that were due in the window and not even sent when it ended.
     pub(crate) unsent: u64,
-    /// Requests that were sent and neither answered nor failed when waiting for them ended.
-    pub(crate) unanswered: u64,
 }
 
 impl Tally {
@@ -58,8 +58,8 @@ impl Tally {
             bytes_sent: 0,
             failures: Failures::default(),
             classes: [0; 5],
+            late: 0,
             unsent: 0,
-            unanswered: 0,
         }
     }
 
@@ -106,8 +106,8 @@ impl Tally {
         for (mine, theirs) in self.classes.iter_mut().zip(&other.classes) {
             *mine += theirs;
         }
+        self.late += other.late;
         self.unsent += other.unsent;
-        self.unanswered += other.unanswered;
     }
 }
 

@@ -7,9 +7,8 @@ use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
 
-use corelane_runtime::{Moment, Timer, sleep};
+use corelane_runtime::{Moment, TICK, Timer, sleep};
 
-use crate::connection::Ledger;
 use crate::shard_load::ShardLoad;
 use crate::tally::{Tally, Window};
 
@@ -69,9 +68,14 @@ impl Timekeeper {
 
     /// Lets the window pass, waits for what is missing, and reports all of it.
     async fn measure(&mut self) {
-        let start = self.load.shard.now();
+        // Without a warm-up the first request is part of the window, with one the timer's delay
+        // is part of the warm-up.
+        let start = match self.load.plan.warmup.is_zero() {
+            true => self.start,
+            false => self.load.shard.now(),
+        };
         let end = start + self.load.plan.duration;
-        self.load.state.borrow_mut().window = Window { start, end };
+        self.load.begin_window(Window { start, end });
         let mut from = start;
         loop {
             let until = end.min(from + INTERVAL);
@@ -86,37 +90,18 @@ impl Timekeeper {
         }
     }
 
-    /// Stops sending, and waits for the answers that are still due.
+    /// Stops sending, and waits for the answers that are missing. Those that stay missing are
+    /// counted by their connections, as any request that is not answered in time.
     async fn finish(&self, end: Moment) {
-        self.load.is_sending.set(false);
-        let is_interrupted = self.load.shard.is_draining();
-        {
-            let mut state = self.load.state.borrow_mut();
-            state.window.end = end;
-            if !is_interrupted {
-                state.count_unsent(end);
-            }
-        }
-        let patience = end + self.load.plan.timeout;
-        while self.is_missing_answers()
-            && self.load.shard.now() < patience
-            && !self.load.shard.is_draining()
-        {
-            sleep(Duration::from_millis(1)).await;
-        }
-        if !is_interrupted {
-            let mut state = self.load.state.borrow_mut();
-            let mut ledger: Ledger<'_> = self.load.ledger(&mut state);
-            for link in &self.load.links {
-                link.borrow_mut().connection.give_up(&mut ledger);
-            }
+        self.load.end_window(end);
+        while self.is_missing_answers() && !self.load.shard.is_draining() {
+            sleep(TICK).await;
         }
     }
 
     fn is_missing_answers(&self) -> bool {
-        let is_missing = |count: usize| count > 0;
         let mut links = self.load.links.iter();
-        links.any(|link| is_missing(link.borrow().connection.pending_count()))
+        links.any(|link| link.borrow().connection.oldest().is_some())
     }
 
     /// Waits for a moment, or for an interruption; says when that was.

@@ -146,8 +146,6 @@ fn shards(arguments: &LoadArguments) -> Result<CheckedConfig, LoadError> {
             // that waits for the server does so in its own ring.
             block_max: Duration::from_secs(1),
             reactor_period: Duration::from_millis(100),
-            // A response is read as soon as it arrives, so few buffers are in use at a time; the
-            // fewer there are, the more of them are in the cache.
             ..ShardConfig::default()
         },
     };

@@ -52,6 +52,7 @@ pub(crate) fn of_run(report: &Report, run: &Run) -> String {
 
 fn header(report: &Report, run: &Run) -> String {
     let pace = match run.pace {
+        _ if report.runs.len() > 1 => "sweep".to_owned(),
         Pace::Closed => "closed loop".to_owned(),
         Pace::Open { rate, arrivals } => {
             let arrivals = match arrivals {
@@ -137,14 +138,14 @@ fn row(text: &mut String, name: &str, percentiles: &Percentiles) {
 
 /// The result of a sweep.
 pub(crate) fn of_sweep(report: &Report) -> String {
-    let mut text = match report.runs.first() {
-        Some(run) => header(report, run).replacen("open loop at", "sweep from", 1),
-        None => format!("{}\n\n", report.target),
+    let Some(first) = report.runs.first() else {
+        return format!("{}\ninterrupted: no result\n", report.target);
     };
+    let mut text = header(report, first);
     let _ = writeln!(
         text,
-        "  {:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "offered/s", "answered/s", "p50", "p99", "p99.9", "unsent", "errors"
+        "  {:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "offered/s", "answered/s", "p50", "p99", "p99.9", "unsent", "late", "errors"
     );
     for run in &report.runs {
         let Pace::Open { rate, .. } = run.pace else {
@@ -154,13 +155,14 @@ pub(crate) fn of_sweep(report: &Report) -> String {
         let is_knee = report.knee == Some(rate);
         let _ = writeln!(
             text,
-            "  {:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}{}",
+            "  {:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}{}",
             count(rate.round() as u64),
             count(run.answers_per_second.round() as u64),
             latency(latencies.p50),
             latency(latencies.p99),
             latency(latencies.p999),
             count(run.unsent),
+            count(run.late),
             count(run.errors.total()),
             if is_knee { "  <- knee" } else { "" }
         );
@@ -169,6 +171,11 @@ pub(crate) fn of_sweep(report: &Report) -> String {
         Some(_) => "\n  The knee is the highest rate up to which the server kept up.\n",
         None => "\n  The server did not keep up with the lowest rate.\n",
     });
+    if report.runs.iter().any(|run| run.late > 0) {
+        text.push_str(
+            "  Late are requests sent over 1 ms late by this tool: it needs its own CPU.\n",
+        );
+    }
     text
 }
 

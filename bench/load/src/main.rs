@@ -13,6 +13,8 @@
 //!             └───────────────────────────────────────────────────────────┘
 //! ```
 
+#[cfg(test)]
+mod allocations;
 mod arguments;
 mod chunked;
 mod connection;

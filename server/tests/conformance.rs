@@ -32,7 +32,10 @@ const METHODS: [&str; 10] = [
 fn start() -> TestServer {
     let methods = || {
         METHODS.iter().fold(get(async |body: Bytes| body), |router, method| {
-            router.on(Method::from_bytes(method.as_bytes()).unwrap(), async |body: Bytes| body)
+            router
+                .on(Method::from_bytes(method.as_bytes()).expect("a token"), async |body: Bytes| {
+                    body
+                })
         })
     };
     TestServer::start(App::new().route("/", methods()).route("/{*rest}", methods()))

@@ -51,7 +51,7 @@ fn sized(path: &str, size: usize) -> Vec<u8> {
 }
 
 fn in_chunks(path: &str, size: usize) -> Vec<u8> {
-    with_chunks(path, &chunked(&vec![b'x'; size], 300))
+    with_chunks(path, chunked(&vec![b'x'; size], 300))
 }
 
 fn with_chunks(path: &str, chunks: impl AsRef<[u8]>) -> Vec<u8> {

@@ -41,7 +41,7 @@ fn flags_that_can_not_be_obeyed() {
 
 #[test]
 fn files_that_can_not_be_obeyed() {
-    let scratch = Scratch::new("files_that_can_not_be_obeyed");
+    let scratch = Scratch::new("bad-files");
     for (text, parts) in [
         ("# A comment.\n\nport = 8080", &["line 3", "port", "known: listen, cores, dataset"][..]),
         ("cores = 1\nlisten = [\"localhost\"]", &["line 2", "listen", "localhost"]),
@@ -89,7 +89,7 @@ fn the_ready_line_says_addresses_and_shards() {
 
 #[test]
 fn it_listens_everywhere_it_is_told_to() {
-    let scratch = Scratch::new("it_listens_everywhere_it_is_told_to");
+    let scratch = Scratch::new("socket");
     let path = scratch.path("socket");
     let arena = Program::arena(&["--listen", "[::1]:0", "--listen", &format!("unix:{path}")]);
     assert_eq!(arena.addresses().len(), 2, "{}", arena.ready_line);
@@ -108,7 +108,7 @@ fn it_listens_everywhere_it_is_told_to() {
 
 #[test]
 fn a_file_says_what_flags_do_not() {
-    let scratch = Scratch::new("a_file_says_what_flags_do_not");
+    let scratch = Scratch::new("files");
     scratch.write(
         "items.json",
         r#"[{"id":9,"name":"Lamp","category":"lighting","price":3,"quantity":5,"active":true,

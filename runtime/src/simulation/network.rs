@@ -98,12 +98,12 @@ impl Network {
 
     /// Connects from nowhere to one of the listeners on `address`; `None` where there is none.
     pub(super) fn connect(&mut self, target: SocketAddr) -> Option<End> {
-        let listeners: Vec<i32> = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| matches!(socket, Socket::Listener { address, .. } if *address == target))
-            .map(|(number, _)| *number)
-            .collect();
+        let listens = |socket: &Socket| match socket {
+            Socket::Listener { address, .. } => *address == target,
+            _ => false,
+        };
+        let listening = self.sockets.iter().filter(|(_, socket)| listens(socket));
+        let listeners: Vec<i32> = listening.map(|(number, _)| *number).collect();
         if listeners.is_empty() {
             return None;
         }

@@ -166,59 +166,189 @@ impl ProtocolError {
 
     /// A short name for logs and metrics, in snake case.
     pub const fn label(self) -> &'static str {
-        self.text().0
+        TEXTS[self.index()].1
     }
 
     /// One plain sentence for a person, which names the rule. It needs no escaping in JSON.
     pub const fn sentence(self) -> &'static str {
-        self.text().1
-    }
-
-    #[rustfmt::skip]
-    const fn text(self) -> (&'static str, &'static str) {
-        match self {
-            Self::BlankLines => ("blank_lines", "At most two empty lines may come before a request."),
-            Self::MethodInvalid => ("method_invalid", "The request must start with a method, which is a token followed by one space."),
-            Self::MethodTooLong => ("method_too_long", "The method is longer than this server accepts."),
-            Self::ConnectUnsupported => ("connect_unsupported", "This server opens no tunnels: CONNECT is not supported."),
-            Self::TargetInvalid => ("target_invalid", "The request target must be visible ASCII without a fragment or a backslash, followed by one space."),
-            Self::TargetTooLong => ("target_too_long", "The request target is longer than this server accepts."),
-            Self::TargetForm => ("target_form", "The request target must start with a slash, be an absolute http or https URI, or be an asterisk for OPTIONS."),
-            Self::VersionInvalid => ("version_invalid", "The request line must end in a protocol version such as HTTP/1.1, directly followed by CR LF."),
-            Self::VersionUnsupported => ("version_unsupported", "This server speaks HTTP/1.1 and HTTP/1.0 only."),
-            Self::BareLineFeed => ("bare_line_feed", "Every line must end in CR LF: a bare LF is not accepted."),
-            Self::BareCarriageReturn => ("bare_carriage_return", "A CR must be followed by LF."),
-            Self::FieldFolded => ("field_folded", "A field line must not start with whitespace: line folding is not accepted."),
-            Self::FieldNameInvalid => ("field_name_invalid", "A field name must be a token directly followed by a colon."),
-            Self::FieldValueInvalid => ("field_value_invalid", "A field value must not contain control characters."),
-            Self::FieldTooLarge => ("field_too_large", "A field line is longer than this server accepts."),
-            Self::FieldsTooMany => ("fields_too_many", "The request has more fields than this server accepts."),
-            Self::HeadTooLarge => ("head_too_large", "The request head is longer than this server accepts."),
-            Self::HeadInvalid => ("head_invalid", "The request head is not well formed."),
-            Self::HostMissing => ("host_missing", "An HTTP/1.1 request must have a Host field."),
-            Self::HostRepeated => ("host_repeated", "A request must not have more than one Host field."),
-            Self::HostInvalid => ("host_invalid", "The host must be a name or an address with an optional port."),
-            Self::LengthInvalid => ("length_invalid", "Content-Length must be one decimal number without a sign or leading zeros."),
-            Self::LengthRepeated => ("length_repeated", "Content-Length must not be repeated."),
-            Self::LengthWithCoding => ("length_with_coding", "Content-Length and Transfer-Encoding must not come together."),
-            Self::CodingInOldVersion => ("coding_in_old_version", "An HTTP/1.0 request must not have Transfer-Encoding."),
-            Self::CodingRepeated => ("coding_repeated", "Transfer-Encoding must not be repeated."),
-            Self::CodingInvalid => ("coding_invalid", "Transfer-Encoding must be a list of codings of which only the last is chunked."),
-            Self::CodingUnknown => ("coding_unknown", "The only transfer coding that this server understands is chunked."),
-            Self::ContentTooLarge => ("content_too_large", "The request body is larger than this resource accepts."),
-            Self::ExpectationUnknown => ("expectation_unknown", "The only expectation that this server understands is 100-continue."),
-            Self::ChunkSizeInvalid => ("chunk_size_invalid", "A chunk size must be 1 to 16 hexadecimal digits followed by an extension or CR LF."),
-            Self::ChunkLineTooLong => ("chunk_line_too_long", "A chunk size line is longer than this server accepts."),
-            Self::ChunkExtensionInvalid => ("chunk_extension_invalid", "A chunk extension must be a name with an optional token or quoted string."),
-            Self::ChunkExtensionsTooLarge => ("chunk_extensions_too_large", "The chunk extensions of this body are longer than this server accepts."),
-            Self::ChunkEndInvalid => ("chunk_end_invalid", "The data of a chunk must be as long as announced and be followed by CR LF."),
-            Self::TrailersTooLarge => ("trailers_too_large", "The trailer section is longer than this server accepts."),
-            Self::TrailersTooMany => ("trailers_too_many", "The trailer section has more fields than this server accepts."),
-            Self::HeadTooSlow => ("head_too_slow", "The request head did not arrive in time."),
-            Self::BodyTooSlow => ("body_too_slow", "The request body did not arrive in time."),
-        }
+        TEXTS[self.index()].2
     }
 }
+
+/// Each kind with its label and its sentence, in the order of [`ProtocolError::ALL`].
+const TEXTS: [(ProtocolError, &str, &str); ProtocolError::ALL.len()] = [
+    (
+        ProtocolError::BlankLines,
+        "blank_lines",
+        "At most two empty lines may come before a request.",
+    ),
+    (
+        ProtocolError::MethodInvalid,
+        "method_invalid",
+        "The request must start with a method, which is a token followed by one space.",
+    ),
+    (
+        ProtocolError::MethodTooLong,
+        "method_too_long",
+        "The method is longer than this server accepts.",
+    ),
+    (
+        ProtocolError::ConnectUnsupported,
+        "connect_unsupported",
+        "This server opens no tunnels: CONNECT is not supported.",
+    ),
+    (
+        ProtocolError::TargetInvalid,
+        "target_invalid",
+        "The request target must be visible ASCII without a fragment or a backslash, \
+         followed by one space.",
+    ),
+    (
+        ProtocolError::TargetTooLong,
+        "target_too_long",
+        "The request target is longer than this server accepts.",
+    ),
+    (
+        ProtocolError::TargetForm,
+        "target_form",
+        "The request target must start with a slash, be an absolute http or https URI, \
+         or be an asterisk for OPTIONS.",
+    ),
+    (
+        ProtocolError::VersionInvalid,
+        "version_invalid",
+        "The request line must end in a protocol version such as HTTP/1.1, directly \
+         followed by CR LF.",
+    ),
+    (
+        ProtocolError::VersionUnsupported,
+        "version_unsupported",
+        "This server speaks HTTP/1.1 and HTTP/1.0 only.",
+    ),
+    (
+        ProtocolError::BareLineFeed,
+        "bare_line_feed",
+        "Every line must end in CR LF: a bare LF is not accepted.",
+    ),
+    (ProtocolError::BareCarriageReturn, "bare_carriage_return", "A CR must be followed by LF."),
+    (
+        ProtocolError::FieldFolded,
+        "field_folded",
+        "A field line must not start with whitespace: line folding is not accepted.",
+    ),
+    (
+        ProtocolError::FieldNameInvalid,
+        "field_name_invalid",
+        "A field name must be a token directly followed by a colon.",
+    ),
+    (
+        ProtocolError::FieldValueInvalid,
+        "field_value_invalid",
+        "A field value must not contain control characters.",
+    ),
+    (
+        ProtocolError::FieldTooLarge,
+        "field_too_large",
+        "A field line is longer than this server accepts.",
+    ),
+    (
+        ProtocolError::FieldsTooMany,
+        "fields_too_many",
+        "The request has more fields than this server accepts.",
+    ),
+    (
+        ProtocolError::HeadTooLarge,
+        "head_too_large",
+        "The request head is longer than this server accepts.",
+    ),
+    (ProtocolError::HeadInvalid, "head_invalid", "The request head is not well formed."),
+    (ProtocolError::HostMissing, "host_missing", "An HTTP/1.1 request must have a Host field."),
+    (
+        ProtocolError::HostRepeated,
+        "host_repeated",
+        "A request must not have more than one Host field.",
+    ),
+    (
+        ProtocolError::HostInvalid,
+        "host_invalid",
+        "The host must be a name or an address with an optional port.",
+    ),
+    (
+        ProtocolError::LengthInvalid,
+        "length_invalid",
+        "Content-Length must be one decimal number without a sign or leading zeros.",
+    ),
+    (ProtocolError::LengthRepeated, "length_repeated", "Content-Length must not be repeated."),
+    (
+        ProtocolError::LengthWithCoding,
+        "length_with_coding",
+        "Content-Length and Transfer-Encoding must not come together.",
+    ),
+    (
+        ProtocolError::CodingInOldVersion,
+        "coding_in_old_version",
+        "An HTTP/1.0 request must not have Transfer-Encoding.",
+    ),
+    (ProtocolError::CodingRepeated, "coding_repeated", "Transfer-Encoding must not be repeated."),
+    (
+        ProtocolError::CodingInvalid,
+        "coding_invalid",
+        "Transfer-Encoding must be a list of codings of which only the last is chunked.",
+    ),
+    (
+        ProtocolError::CodingUnknown,
+        "coding_unknown",
+        "The only transfer coding that this server understands is chunked.",
+    ),
+    (
+        ProtocolError::ContentTooLarge,
+        "content_too_large",
+        "The request body is larger than this resource accepts.",
+    ),
+    (
+        ProtocolError::ExpectationUnknown,
+        "expectation_unknown",
+        "The only expectation that this server understands is 100-continue.",
+    ),
+    (
+        ProtocolError::ChunkSizeInvalid,
+        "chunk_size_invalid",
+        "A chunk size must be 1 to 16 hexadecimal digits followed by an extension or CR \
+         LF.",
+    ),
+    (
+        ProtocolError::ChunkLineTooLong,
+        "chunk_line_too_long",
+        "A chunk size line is longer than this server accepts.",
+    ),
+    (
+        ProtocolError::ChunkExtensionInvalid,
+        "chunk_extension_invalid",
+        "A chunk extension must be a name with an optional token or quoted string.",
+    ),
+    (
+        ProtocolError::ChunkExtensionsTooLarge,
+        "chunk_extensions_too_large",
+        "The chunk extensions of this body are longer than this server accepts.",
+    ),
+    (
+        ProtocolError::ChunkEndInvalid,
+        "chunk_end_invalid",
+        "The data of a chunk must be as long as announced and be followed by CR LF.",
+    ),
+    (
+        ProtocolError::TrailersTooLarge,
+        "trailers_too_large",
+        "The trailer section is longer than this server accepts.",
+    ),
+    (
+        ProtocolError::TrailersTooMany,
+        "trailers_too_many",
+        "The trailer section has more fields than this server accepts.",
+    ),
+    (ProtocolError::HeadTooSlow, "head_too_slow", "The request head did not arrive in time."),
+    (ProtocolError::BodyTooSlow, "body_too_slow", "The request body did not arrive in time."),
+];
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,6 +366,7 @@ mod tests {
     fn index_is_the_place_in_all() {
         for (place, error) in ProtocolError::ALL.into_iter().enumerate() {
             assert_eq!(error.index(), place);
+            assert_eq!(TEXTS[place].0, error);
         }
     }
 

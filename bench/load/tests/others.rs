@@ -1,0 +1,110 @@
+//! The rates of other load generators on the same target, as a check of our own.
+//!
+//! The bounds are wide on purpose. They do not say who is faster, which a shared machine cannot
+//! tell; they catch a generator that counts wrong.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use support::{OK, Stub, measure, write};
+
+/// What lies between two honest measurements of a server that takes its time.
+const SAME: f64 = 1.5;
+/// What lies between two generators, each on the same core, of which one may do less work for a
+/// request than the other, next to whatever else runs on the machine.
+const ALIKE: f64 = 10.0;
+
+/// Requests a second of each other generator that is installed; says which are not.
+fn rates_of_others(url: &str, connections: &str) -> Vec<(&'static str, f64)> {
+    let wrk = ["-t1", "-d2s", "-c", connections, url];
+    let h2load = ["--h1", "-t1", "-m1", "-D2", "-c", connections, url];
+    let mut rates = Vec::new();
+    for (name, arguments, before, after) in
+        [("wrk", &wrk[..], "Requests/sec:", "\n"), ("h2load", &h2load, "finished in ", " req/s")]
+    {
+        let Ok(output) = Command::new(name).args(arguments).output() else {
+            eprintln!("{name} is not installed: not compared");
+            continue;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rest = text.split_once(before).map(|(_, rest)| rest);
+        let rate = rest.and_then(|rest| rest.split(after).next()?.split(' ').next_back());
+        let rate = rate.and_then(|rate| rate.trim().parse().ok());
+        rates.push((name, rate.unwrap_or_else(|| panic!("no rate in {text}"))));
+    }
+    rates
+}
+
+fn compare(url: &str, connections: &str, factor: f64) {
+    let arguments = ["--connections", connections, "--duration", "2s", "--warmup", "0s"];
+    let (run, code) = measure(url, &arguments);
+    assert_eq!(code, 0);
+    let ours = run["answers_per_second"].as_f64().expect("a number");
+    for (name, theirs) in rates_of_others(url, connections) {
+        let ratio = ours / theirs;
+        assert!((1.0 / factor..factor).contains(&ratio), "{ours} of ours, {theirs} of {name}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_its_time_has_one_rate() {
+    // What a request takes is the server's to say: 4 connections, 5 ms each.
+    let stub = Stub::start(|_, stream| {
+        std::thread::sleep(Duration::from_millis(5));
+        write(stream, OK)
+    });
+    compare(&stub.url("/"), "4", SAME);
+}
+
+#[test]
+fn the_ceiling_has_a_rate_of_the_same_order() {
+    let ceiling = Ceiling::start();
+    compare(&ceiling.url, "64", ALIKE);
+}
+
+/// The bare ring loop, killed when dropped.
+struct Ceiling {
+    process: Child,
+    url: String,
+}
+
+impl Ceiling {
+    fn start() -> Ceiling {
+        let mut process = Command::new(ceiling_path())
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the ceiling was built");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("the output is piped");
+        BufReader::new(output).read_line(&mut line).expect("UTF-8");
+        let address = line.trim().rsplit(' ').next().expect("an address");
+        let url = format!("http://{address}/plaintext");
+        Ceiling { process, url }
+    }
+}
+
+impl Drop for Ceiling {
+    fn drop(&mut self) {
+        self.process.kill().expect("it runs until it is killed");
+        self.process.wait().expect("a killed process ends");
+    }
+}
+
+/// Beside our own binary; another package's, so it may have to be built.
+fn ceiling_path() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_corelane-bench")).with_file_name("ceiling");
+    if !path.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--locked", "--package", "corelane-ceiling"]);
+        if path.parent().is_some_and(|directory| directory.ends_with("release")) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().expect("cargo runs").success(), "the ceiling builds");
+    }
+    path
+}

@@ -80,8 +80,9 @@ fn run(client: &mut Client, requests: &[u8], answers_bytes: usize, rounds: usize
     }
 }
 
-/// How many allocations the shard makes for 2000 rounds of `count` pipelined requests.
-fn allocations(path: &str, count: usize) -> u64 {
+/// How many allocations the shard makes for each of five times 400 rounds of `count` pipelined
+/// requests.
+fn allocations(path: &str, count: usize) -> [u64; 5] {
     let server = start();
     let mut client = server.connect();
     let request = support::get(path);
@@ -89,11 +90,13 @@ fn allocations(path: &str, count: usize) -> u64 {
     let answer_bytes = answer_bytes(&mut client);
     let requests = request.repeat(count);
     run(&mut client, requests.as_bytes(), answer_bytes * count, 200);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    run(&mut client, requests.as_bytes(), answer_bytes * count, 2000);
-    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    let allocations = std::array::from_fn(|_| {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        run(&mut client, requests.as_bytes(), answer_bytes * count, 400);
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    });
     server.stop();
-    after - before
+    allocations
 }
 
 fn answer_bytes(client: &mut Client) -> usize {
@@ -107,9 +110,14 @@ fn answer_bytes(client: &mut Client) -> usize {
 fn a_plain_route_allocates_nothing_once_it_is_warm() {
     for path in ["/plaintext", "/pipeline", "/hello/7"] {
         for count in [1, 16, 64] {
-            assert_eq!(allocations(path, count), 0, "{path}, {count} at a time");
+            let allocations = allocations(path, count);
+            // A burst that the machine cuts in two may need a second buffer, once: that is warming
+            // up. A single allocation per request would be hundreds, every time.
+            let (least, most) = (allocations.iter().min(), allocations.iter().max());
+            assert_eq!(least, Some(&0), "{path}, {count} at a time: {allocations:?}");
+            assert!(most < Some(&10), "{path}, {count} at a time: {allocations:?}");
         }
     }
     // The counter counts: this route allocates twice for each request.
-    assert!(allocations("/boxed", 1) >= 4000);
+    assert!(allocations("/boxed", 1).iter().all(|count| *count >= 800));
 }

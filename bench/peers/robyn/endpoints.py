@@ -34,13 +34,13 @@ async def message() -> Response:
 @app.get("/baseline11")
 async def add(request: Request) -> Response:
     query = request.query_params
-    return text(str(int(query.get("a")) + int(query.get("b"))))
+    return text(str(int(query.get("a", "0")) + int(query.get("b", "0"))))
 
 
 @app.post("/baseline11")
 async def add_body(request: Request) -> Response:
     query = request.query_params
-    return text(str(int(query.get("a")) + int(query.get("b")) + int(request.body)))
+    return text(str(int(query.get("a", "0")) + int(query.get("b", "0")) + int(request.body)))
 
 
 @app.get("/json/:count")

@@ -10,11 +10,13 @@ pub(crate) struct Answers {
     date: [u8; 29],
     second: u64,
     age: u32,
+    /// Whether the next answer is the connection's last.
+    pub(crate) closes: bool,
 }
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        let mut answers = Self { date: [b' '; 29], second: 0, age: 0 };
+        let mut answers = Self { date: [b' '; 29], second: 0, age: 0, closes: false };
         answers.refresh();
         answers
     }
@@ -57,6 +59,9 @@ impl Answers {
         output.extend_from_slice(head);
         output.extend_from_slice(b"Date: ");
         output.extend_from_slice(&self.date);
+        if self.closes {
+            output.extend_from_slice(b"\r\nConnection: close");
+        }
         output.extend_from_slice(b"\r\nContent-Length: ");
         output.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
         output.extend_from_slice(b"\r\n\r\n");

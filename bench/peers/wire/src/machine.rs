@@ -68,6 +68,7 @@ impl Machine {
             return Ok(None);
         };
         self.keeps_alive = head.keeps_alive;
+        self.answers.closes = !head.keeps_alive;
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         if head.is_post {
             let purpose = match path {

@@ -40,7 +40,7 @@ fn main() -> std::io::Result<()> {
         .at("/plaintext", get(handler_service(async || text(contract::PLAINTEXT))))
         .at("/pipeline", get(handler_service(async || text(contract::PIPELINE))))
         .at("/json", get(handler_service(async || json(Message::hello().to_json()))))
-        .at("/json/:count", get(handler_service(items)))
+        .at("/json/{count}", get(handler_service(items)))
         .at("/baseline11", get(handler_service(add)).post(handler_service(add_body)))
         .at("/upload", post(handler_service(upload)))
         .serve()

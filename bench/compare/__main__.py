@@ -14,7 +14,7 @@ import plan
 import wrk
 from build import BuildError, build
 from check import check
-from place import Place
+from place import Place, fill
 from report.page import write as write_report
 from scenario import cases as read_cases
 from server import Server, StartError
@@ -93,7 +93,7 @@ def prepare(subject, place: Place, skipped: dict) -> bool:
                 subject.withdraw(capability, reason)
                 plan.say(f"  {capability}: {reason}")
     except (BuildError, StartError, OSError) as error:
-        skipped[subject.name] = f"{subject.title}: {error}"
+        skipped[subject.title] = str(error)
         plan.say(f"  skipped: {error}")
         return False
     return True
@@ -121,7 +121,7 @@ def run(options, place: Place, subjects: list, cases: list) -> dict:
         "rounds": max((record["round"] for record in closed), default=0),
         "seconds": seconds,
         "machine": facts,
-        "cases": [describe_case(case, place) for case in cases],
+        "cases": [describe_case(case, place, seconds) for case in cases],
         "runs": closed,
         "open_loop": opened,
         "open_loop_missing": "" if has_open_loop else "corelane-bench is not built",
@@ -129,9 +129,9 @@ def run(options, place: Place, subjects: list, cases: list) -> dict:
     }
 
 
-def describe_case(case, place: Place) -> dict:
+def describe_case(case, place: Place, seconds: int) -> dict:
     folder = pathlib.Path("RUN")
-    words = wrk.command_words(case, "URL", 0, place.load_cpu, folder)
+    words = wrk.command_words(case, "URL", seconds, place.load_cpu, folder)
     return {
         "name": case.name, "label": case.label, "about": case.about,
         "scenario": case.scenario, "connections": case.connections, "needs": case.needs,
@@ -140,11 +140,18 @@ def describe_case(case, place: Place) -> dict:
 
 
 def describe(subject) -> dict:
+    # As typed in the root of the source tree: the report holds no path of somebody's machine.
+    values = {
+        "ADDRESS": "127.0.0.1:PORT", "HOST": "127.0.0.1", "CPU": "CPU", "RUN": "RUN", "PORT": "PORT",
+        "TARGET": "target", "BUILD": f"target/peers/{subject.name}", "PEERS": "bench/peers",
+        "DATASET": "bench/peers/dataset.json",
+    }  # fmt: skip
+    words = [fill(word, values) for word in subject.start["command"]]
     return {
         "name": subject.name, "title": subject.title, "language": subject.language,
         "settings": subject.settings, "versions": subject.versions,
         "answers": subject.answers, "missing": subject.missing,
-        "command": shlex.join(["taskset", "--cpu-list", "@CPU@", *subject.start["command"]]),
+        "command": shlex.join(["taskset", "--cpu-list", "CPU", *words]),
     }  # fmt: skip
 
 

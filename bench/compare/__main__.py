@@ -142,9 +142,9 @@ def describe_case(case, place: Place, seconds: int) -> dict:
 def describe(subject) -> dict:
     # As typed in the root of the source tree: the report holds no path of somebody's machine.
     values = {
-        "ADDRESS": "127.0.0.1:PORT", "HOST": "127.0.0.1", "CPU": "CPU", "RUN": "RUN", "PORT": "PORT",
-        "TARGET": "target", "BUILD": f"target/peers/{subject.name}", "PEERS": "bench/peers",
-        "DATASET": "bench/peers/dataset.json",
+        "ADDRESS": "127.0.0.1:PORT", "HOST": "127.0.0.1", "PORT": "PORT", "CPU": "CPU",
+        "RUN": "RUN", "TARGET": "target", "BUILD": f"target/peers/{subject.name}",
+        "PEERS": "bench/peers", "DATASET": "bench/peers/dataset.json",
     }  # fmt: skip
     words = [fill(word, values) for word in subject.start["command"]]
     return {

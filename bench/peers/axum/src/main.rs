@@ -37,7 +37,9 @@ fn one() -> u64 {
 
 fn main() -> std::io::Result<()> {
     let options = Options::from_arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     LocalSet::new().block_on(&runtime, serve(options))
 }
 
@@ -54,7 +56,9 @@ async fn serve(options: Options) -> std::io::Result<()> {
         .with_state(dataset);
     let listener = TcpListener::from_std(contract::listen(options.address)?)?;
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         // A peer that is gone already is no reason to stop.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());

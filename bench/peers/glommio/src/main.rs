@@ -24,7 +24,9 @@ fn main() -> io::Result<()> {
 async fn serve(options: Options, dataset: &'static Dataset) -> io::Result<()> {
     let listener = TcpListener::bind(options.address)?;
     loop {
-        let Ok(stream) = listener.accept().await else { continue };
+        let Ok(stream) = listener.accept().await else {
+            continue;
+        };
         glommio::spawn_local(async move {
             // An error here is the peer's end of the connection gone.
             let _ = drive(stream, dataset).await;
@@ -51,7 +53,9 @@ async fn drive(mut stream: TcpStream, dataset: &'static Dataset) -> io::Result<(
             left_over.extend_from_slice(&received[..filled]);
             &left_over[..]
         };
-        let Ok(used) = machine.feed(input, &mut output) else { break };
+        let Ok(used) = machine.feed(input, &mut output) else {
+            break;
+        };
         let rest = input[used..].to_vec();
         left_over = rest;
         if !output.is_empty() {

@@ -19,7 +19,9 @@ type Answer = Response<Full<Bytes>>;
 
 fn main() -> std::io::Result<()> {
     let options = Options::from_arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     LocalSet::new().block_on(&runtime, serve(options))
 }
 
@@ -27,7 +29,9 @@ async fn serve(options: Options) -> std::io::Result<()> {
     let dataset = Rc::new(Dataset::read(&options.dataset));
     let listener = TcpListener::from_std(contract::listen(options.address)?)?;
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         // A peer that is gone already is no reason to stop.
         let _ = stream.set_nodelay(true);
         let dataset = Rc::clone(&dataset);
@@ -64,7 +68,10 @@ async fn baseline(sum: i64, request: Request<Incoming>) -> Answer {
         return status(StatusCode::BAD_REQUEST);
     };
     let body = body.to_bytes();
-    match std::str::from_utf8(&body).ok().and_then(|text| text.trim().parse::<i64>().ok()) {
+    match std::str::from_utf8(&body)
+        .ok()
+        .and_then(|text| text.trim().parse::<i64>().ok())
+    {
         Some(number) => text((sum + number).to_string()),
         None => status(StatusCode::BAD_REQUEST),
     }
@@ -73,7 +80,9 @@ async fn baseline(sum: i64, request: Request<Incoming>) -> Answer {
 async fn upload(mut body: Incoming) -> Answer {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return status(StatusCode::BAD_REQUEST) };
+        let Ok(frame) = frame else {
+            return status(StatusCode::BAD_REQUEST);
+        };
         bytes += frame.data_ref().map_or(0, Bytes::len);
         if bytes > contract::UPLOAD_BYTES_MAX {
             return status(StatusCode::PAYLOAD_TOO_LARGE);

@@ -23,7 +23,9 @@ fn main() -> io::Result<()> {
             let settings = ListenerOpts::new().reuse_port(false).backlog(4096);
             let listener = TcpListener::bind_with_config(options.address, &settings)?;
             loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
                 monoio::spawn(async move {
                     // An error here is the peer's end of the connection gone.
                     let _ = drive(stream, dataset).await;
@@ -51,7 +53,9 @@ async fn drive(mut stream: TcpStream, dataset: &'static Dataset) -> io::Result<(
             left_over.extend_from_slice(&received);
             &left_over[..]
         };
-        let Ok(used) = machine.feed(input, &mut output) else { break };
+        let Ok(used) = machine.feed(input, &mut output) else {
+            break;
+        };
         let rest = input[used..].to_vec();
         left_over = rest;
         received.clear();

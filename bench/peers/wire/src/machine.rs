@@ -26,15 +26,25 @@ struct Pending {
 
 enum Purpose {
     /// Adds the number in the body; digits beyond 19 can not be one.
-    Add { sum: i64, digits: Vec<u8> },
-    Count { bytes: u64 },
+    Add {
+        sum: i64,
+        digits: Vec<u8>,
+    },
+    Count {
+        bytes: u64,
+    },
     Discard,
 }
 
 impl Machine {
     /// A connection that has just opened.
     pub fn new(dataset: &'static Dataset) -> Self {
-        Self { dataset, answers: Answers::new(), pending: None, keeps_alive: true }
+        Self {
+            dataset,
+            answers: Answers::new(),
+            pending: None,
+            keeps_alive: true,
+        }
     }
 
     /// Whether the connection goes on once the output is sent.
@@ -72,11 +82,17 @@ impl Machine {
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         if head.is_post {
             let purpose = match path {
-                "/baseline11" => Purpose::Add { sum: contract::sum(query), digits: Vec::new() },
+                "/baseline11" => Purpose::Add {
+                    sum: contract::sum(query),
+                    digits: Vec::new(),
+                },
                 "/upload" => Purpose::Count { bytes: 0 },
                 _ => Purpose::Discard,
             };
-            self.pending = Some(Pending { body: head.body, purpose });
+            self.pending = Some(Pending {
+                body: head.body,
+                purpose,
+            });
         } else {
             self.answer(path, query, output);
         }

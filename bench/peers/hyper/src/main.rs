@@ -1,4 +1,5 @@
-//! The endpoints on hyper: one thread, tokio's current-thread runtime, pipelined answers in one write.
+//! The endpoints on hyper: one thread, tokio's current-thread runtime, pipelined answers in one
+//! write.
 
 use std::convert::Infallible;
 use std::rc::Rc;

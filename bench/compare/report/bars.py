@@ -14,9 +14,10 @@ def figure(figures: Figures, case: dict, field: str, unit: str) -> Markup:
     medians = sorted(spread.median for spread in spreads.values())
     full = min(max(s.high for s in spreads.values()), 4 * medians[len(medians) // 2])
     rows = [row(figures.title(name), name, spreads[name], full) for name in names]
-    caption = element(
-        "figcaption", element("strong", case["label"]), f"{case['about']} {unit}; less is better."
-    )
+    words = f"{case['about']} {unit}; less is better."
+    if spreads[names[-1]].median > full:
+        words += " A bar with an arrow is cut off."
+    caption = element("figcaption", element("strong", case["label"]), words)
     return element("figure", caption, element("ul", *rows, class_="bars"))
 
 

@@ -6,6 +6,7 @@ from report import lines
 from report.figures import Figures
 from report.markup import Markup, duration, element, join, number, table
 
+KEEPS_UP = 0.98
 TABLE_PERCENTILES = (50, 90, 99, 99.9, 99.99)
 
 
@@ -91,7 +92,18 @@ def sweep(figures: Figures) -> Markup:
         "answered, requests a second", title,
     )  # fmt: skip
     about = "On the diagonal a server keeps up; where its line bends away is its knee."
-    return lines.figure(title, about, chart)
+    return join([lines.figure(title, about, chart), knees(figures, points)])
+
+
+def knees(figures: Figures, points: dict) -> Markup:
+    """The highest offered rate at which so many of the requests were answered in time."""
+    rows = []
+    for name, line in points.items():
+        kept = [offered for offered, answered in line if answered >= KEEPS_UP * offered]
+        cell = f"{max(kept):,.0f}" if kept else ("below the lowest offered", "none")
+        rows.append([figures.title(name), cell, f"{max(answered for _, answered in line):,.0f}"])
+    head = ["Server", f"Keeps up ({KEEPS_UP:.0%}) to", "Answers at most"]
+    return table(head, rows, "Requests a second, of the rates that were offered.")
 
 
 def at_share(runs: list) -> tuple:

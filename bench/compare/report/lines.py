@@ -47,8 +47,13 @@ def log_axis(low: float, high: float, label) -> Axis:
     return Axis([(step, label(step)) for step in steps if first <= step <= last], math.log10)
 
 
-def chart(lines: dict, titles: dict, x: Axis, y: Axis, x_title: str, y_title: str, label: str):
-    """The drawings and their legend; `lines` has points by subject."""
+def chart(
+    lines: dict, titles: dict, x: Axis, y: Axis, x_title: str, y_title: str, label: str
+) -> Markup:
+    """The drawings and their legend; `lines` has points by subject.
+
+    Where both axes are one, the diagonal is drawn: there the two quantities are equal.
+    """
     styles = series(titles)
     drawings = [drawing(lines, styles, x, y, (x_title, y_title), label, size) for size in SIZES]
     legend = [
@@ -65,6 +70,9 @@ def drawing(lines, styles, x: Axis, y: Axis, axis_titles: tuple, label: str, siz
     middle = (TOP + bottom) / 2
     turned = f"translate(13 {middle}) rotate(-90)"
     parts.append(element("text", axis_titles[1], text_anchor="middle", transform=turned))
+    if x is y:
+        ends = {"x1": LEFT, "y1": bottom, "x2": right, "y2": TOP}
+        parts.append(element("line", **ends, class_="axis", stroke_dasharray="1 4"))
     # The server last: on top of the others.
     for name in sorted(lines, key=lambda name: styles[name][0] == "us"):
         points = " ".join(

@@ -56,7 +56,7 @@ def sections(figures: Figures) -> list:
         if figures.measured(case["name"])
     ]
     return [
-        ("summary", "What it wins and loses", join([element("p", METHOD), ratios.summary(figures)])),
+        ("summary", "What it wins and loses", verdict(figures)),
         ("peers", "Against every peer", ratios.against_peers(figures)),
         ("ceiling", "Against the ceiling", ratios.against_ceiling(figures)),
         ("cpu", "CPU per request", join(cpu)),
@@ -68,6 +68,10 @@ def sections(figures: Figures) -> list:
         ("machine", "Machine", tables.machine(figures)),
         ("commands", "Versions and commands", commands(figures)),
     ]
+
+
+def verdict(figures: Figures) -> Markup:
+    return join([element("p", METHOD), ratios.summary(figures)])
 
 
 def throughput(figures: Figures) -> Markup:

@@ -16,7 +16,8 @@ def results() -> dict:
         for number, case, subject in itertools.product((1, 2, 3), CASES, COSTS)
     ]
     opened = [
-        run(subject, "plaintext@64", 1, chance) | {"kind": kind, "share": share, "rate": 9000 * share}
+        run(subject, "plaintext@64", 1, chance)
+        | {"kind": kind, "share": share, "rate": share * 1e6 / COSTS[subject]}
         for kind, share, subject in itertools.product(("shared", "own"), (0.3, 0.8), COSTS)
     ]
     runs.append({"subject": "hyper", "case": CASES[0], "round": 4, "failure": "it <ended>"})

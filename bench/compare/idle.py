@@ -38,7 +38,7 @@ def bytes_per_connection(server: Server) -> dict:
 
 
 def connect(server: Server) -> socket.socket:
-    stream = socket.create_connection((server.host, server.port), timeout=10)
+    stream = socket.create_connection((server.host, server.port), timeout=30)
     # A reset at the end: ten thousand connections in TIME_WAIT would disturb the next run.
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return stream

@@ -22,7 +22,9 @@ class Place:
     @classmethod
     def here(cls, server_cpu: int, load_cpu: int) -> "Place":
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        return cls(target, PEERS / "dataset.json", server_cpu, load_cpu)
+        arena = ROOT / "examples" / "arena" / "dataset.json"
+        dataset = arena if arena.exists() else PEERS / "dataset.json"
+        return cls(target, dataset, server_cpu, load_cpu)
 
     def build_folder(self, name: str) -> pathlib.Path:
         return self.target / "peers" / name

@@ -35,6 +35,10 @@ class Figures:
             if "failure" not in run:
                 self.runs[run["subject"], run["case"], run["round"]] = run
 
+    def disturbance(self) -> Spread | None:
+        """The share of the server's CPU that others took, over all runs."""
+        return Spread.of([run["others_cpu_share"] for run in self.runs.values()])
+
     def title(self, subject: str) -> str:
         return self.subjects[subject]["title"]
 

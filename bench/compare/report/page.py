@@ -14,6 +14,9 @@ METHOD = (
     "time is user and system time of all the server's processes, as the scheduler counts it."
 )
 
+# From this share on, what others take of the server's CPU is worth a warning.
+DISTURBED = 0.05
+
 
 def write(results: dict, path: pathlib.Path) -> None:
     """Writes the report of these results."""
@@ -46,7 +49,20 @@ def intro(figures: Figures) -> Markup:
         f"{results['machine']['Kernel']}. "
     )
     again = element("code", results["command"])
-    return element("p", facts, "Again: ", again, class_="soft")
+    return join([element("p", facts, "Again: ", again, class_="soft"), warning(figures)])
+
+
+def warning(figures: Figures) -> Markup:
+    """Says so where the machine was not the comparison's alone."""
+    others = figures.disturbance()
+    if others is None or others.median < DISTURBED:
+        return Markup("")
+    words = (
+        f"Others took {others.median:.0%} of the server's CPU in the median run. Ratios of CPU per "
+        "request are paired and bear that; throughputs and latencies do not: make them again on a "
+        "machine that is idle."
+    )
+    return element("p", element("strong", "A disturbed machine. "), words, class_="warning")
 
 
 def sections(figures: Figures) -> list:

@@ -106,9 +106,8 @@ def subjects(figures: Figures) -> Markup:
 
 def machine(figures: Figures) -> Markup:
     facts = dict(figures.results["machine"])
-    shares = sorted(run["others_cpu_share"] for run in figures.runs.values())
-    if shares:
-        middle = shares[len(shares) // 2]
-        facts["Others on the server's CPU"] = f"median {middle:.1%}, at most {shares[-1]:.1%} of it"
+    if others := figures.disturbance():
+        words = f"median {others.median:.1%}, at most {others.high:.1%} of it"
+        facts["Others on the server's CPU"] = words
     rows = [[name, (value, "text")] for name, value in facts.items()]
     return table(["Fact", "Value"], rows, "The machine", is_numeric=False)

@@ -3,6 +3,19 @@
 from report.figures import Figures
 from report.markup import Markup, element, number, table
 
+# What a peer's description calls them, as a reader of the report knows them.
+ASKED = {
+    "plaintext": "GET /plaintext",
+    "pipeline": "GET /pipeline",
+    "json": "GET /json",
+    "baseline-get": "GET /baseline11",
+    "baseline-post": "POST /baseline11",
+    "baseline-chunked": "POST /baseline11, chunked",
+    "items": "GET /json/{count}",
+    "upload": "POST /upload",
+    "close": "Connection: close",
+}
+
 
 def spread_cell(spread, divisor: float = 1):
     if spread is None:
@@ -59,7 +72,7 @@ def memory(figures: Figures) -> Markup:
             f"{peak.high / 1024:,.1f} MiB" if peak else ("–", "none"),
             spread_cell(startup),
         ])  # fmt: skip
-    head = ["Server", "An idle connection", "Of them", "Highest memory", "Start-up, ms"]
+    head = ["Server", "An idle connection", "Idle connections", "Highest memory", "Start-up, ms"]
     caption = (
         "Resident memory of all the server's processes (the kernel's share of a connection is not "
         "in it); start-up is from the start of the process to its first answer."
@@ -87,7 +100,7 @@ def skipped(figures: Figures) -> Markup:
     rows = [[name, "everything", (why, "text")] for name, why in figures.results["skipped"].items()]
     for one in figures.subjects.values():
         for capability, why in one["missing"].items():
-            rows.append([one["title"], capability, (why, "text")])
+            rows.append([one["title"], ASKED[capability], (why, "text")])
     if not rows:
         return element("p", "Every server answers everything.")
     return table(["Server", "What", "Why"], rows, "Left out, and why", is_numeric=False)

@@ -43,7 +43,7 @@ impl Body {
             Self::Chunk(left) => Ok(take(left, input)),
             Self::Size => self.size(input),
             Self::Trailer => Ok(match line(input) {
-                Some(line) if line.is_empty() => Progress::End(2),
+                Some([]) => Progress::End(2),
                 Some(line) => Progress::Framing(line.len() + 2),
                 None => Progress::Starved,
             }),

@@ -1,0 +1,1 @@
+"""Compares the server with its peers; see `scripts/compare --help`."""

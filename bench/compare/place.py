@@ -1,0 +1,71 @@
+"""Where things are: what `@NAME@` stands for in a peer's description and its templates."""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import socket
+
+from subject import PEERS, ROOT
+
+
+@dataclasses.dataclass
+class Place:
+    """The folders and the pins that all subjects of one comparison share."""
+
+    target: pathlib.Path
+    dataset: pathlib.Path
+    server_cpu: int
+    load_cpu: int
+    host: str = "127.0.0.1"
+
+    @classmethod
+    def here(cls, server_cpu: int, load_cpu: int) -> "Place":
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        arena = ROOT / "examples" / "arena" / "dataset.json"
+        dataset = arena if arena.exists() else PEERS / "dataset.json"
+        return cls(target, dataset, server_cpu, load_cpu)
+
+    def build_folder(self, name: str) -> pathlib.Path:
+        return self.target / "peers" / name
+
+    def values(self, name: str, port: int = 0, run: pathlib.Path | None = None) -> dict:
+        """What the placeholders of one subject stand for."""
+        return {
+            "ADDRESS": f"{self.host}:{port}",
+            "HOST": self.host,
+            "PORT": str(port),
+            "CPU": str(self.server_cpu),
+            "DATASET": str(self.dataset),
+            "PEERS": str(PEERS),
+            "ROOT": str(ROOT),
+            "TARGET": str(self.target),
+            "BUILD": str(self.build_folder(name)),
+            "RUN": str(run or ""),
+        }
+
+
+def fill(text: str, values: dict) -> str:
+    """The text with every `@NAME@` replaced."""
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+PORTS = itertools.cycle(range(18080, 20080))
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on, another each time.
+
+    Not every server sets SO_REUSEADDR: the last one's port may be waiting for its connections to
+    time out. The range lies below those that clients' own ports come from.
+    """
+    for port in itertools.islice(PORTS, 2000):
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit("No free port between 18080 and 20079.")

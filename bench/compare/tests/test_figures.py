@@ -1,0 +1,43 @@
+"""Medians, ratios and verdicts."""
+
+import unittest
+
+from report.figures import Figures, Spread
+from report.ratios import summary, verdict
+from tests import sample
+
+
+class Ratios(unittest.TestCase):
+    def test_spread_is_median_and_extremes(self):
+        self.assertEqual(Spread.of([3, 1, 2]), Spread(2, 1, 3, 3))
+        self.assertIsNone(Spread.of([]))
+
+    def test_ratios_pair_the_rounds(self):
+        results = sample.results()
+        for run in results["runs"]:
+            # A disturbance of a whole round cancels out.
+            if "failure" not in run:
+                run["cpu_us_per_request"] = sample.COSTS[run["subject"]] * run["round"]
+        ratio = Figures(results).ratio("arena", "ceiling", "plaintext@64", "cpu_us_per_request")
+        self.assertAlmostEqual(ratio.low, ratio.high)
+        self.assertAlmostEqual(ratio.median, 5.4 / 5.0)
+
+    def test_verdict_needs_all_rounds_on_one_side(self):
+        for spread, expected in (
+            (Spread(0.8, 0.7, 0.9, 3), "good"),
+            (Spread(0.8, 0.7, 1.1, 3), None),
+            (Spread(1.2, 1.1, 1.3, 3), "bad"),
+            (Spread(1.2, 0.9, 1.3, 3), None),
+            (Spread(1.01, 1.005, 1.02, 3), None),
+        ):
+            self.assertEqual(verdict(spread), expected, spread)
+
+    def test_losses_are_named(self):
+        text = summary(Figures(sample.results()))
+        wins, losses = text.split("Takes more CPU than")
+        self.assertIn("hyper", wins)
+        self.assertIn("nginx 1.0", losses)
+
+    def test_failed_runs_count_for_nothing(self):
+        figures = Figures(sample.results())
+        self.assertEqual(set(figures.values("hyper", "plaintext@1", "startup_ms")), {1, 2, 3})

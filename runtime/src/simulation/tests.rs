@@ -279,7 +279,9 @@ fn leave_unread(seed: u64) {
     let taken = size - sleeper.unsent_count();
     let pool_bytes = usize::from(bounds.buffer_count) * bounds.buffer_bytes as usize;
     assert!(
-        taken <= socket_bytes_max + bounds.unread_bytes_max + pool_bytes,
+        // While the cancel is under way, here for longer than in the kernel, buffers come back
+        // and are filled again.
+        taken <= socket_bytes_max + bounds.unread_bytes_max + 3 * pool_bytes,
         "seed {seed}: {taken} bytes were taken"
     );
     may_read.set(true);

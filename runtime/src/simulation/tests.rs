@@ -259,7 +259,9 @@ fn leave_unread(seed: u64) {
     let taken = size - sleeper.unsent_count();
     let pool_bytes = usize::from(bounds.buffer_count) * bounds.buffer_bytes as usize;
     assert!(
-        taken <= socket_bytes_max + bounds.unread_bytes_max + pool_bytes,
+        // While the cancel is under way, here for longer than in the kernel, buffers come back
+        // and are filled again.
+        taken <= socket_bytes_max + bounds.unread_bytes_max + 3 * pool_bytes,
         "seed {seed}: {taken} bytes were taken"
     );
     may_read.set(true);
@@ -268,4 +270,54 @@ fn leave_unread(seed: u64) {
     // The wait that was given up may have taken one message.
     assert!(lost <= 256, "seed {seed}: {lost} bytes were lost");
     simulation.drain_and_check();
+}
+
+fn shards(shard_count: usize, seed: u64, faults: Faults) -> Simulation {
+    let config = SimulationConfig { shard_count, faults, ..SimulationConfig::default() };
+    Simulation::new(seed, config)
+}
+
+#[test]
+fn a_key_has_the_same_shard_for_ever() {
+    let simulation = shards(8, 1, Faults::default());
+    let shard = simulation.shard(FIRST);
+    for (key, expected) in [("", 7), ("a", 0), ("user:1", 1), ("user:2", 3), ("corelane", 3)] {
+        assert_eq!(shard.shard_for(key), ShardId(expected), "{key}");
+    }
+}
+
+#[test]
+fn keys_that_differ_little_are_spread_evenly() {
+    let simulation = shards(8, 1, Faults::default());
+    for pattern in ["", "user:", "a rather long prefix that all of them share/"] {
+        let mut counts = [0; 8];
+        for number in 0..8000 {
+            let key = format!("{pattern}{number}");
+            counts[simulation.shard(FIRST).shard_for(key).0] += 1;
+        }
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{pattern}: {counts:?}");
+    }
+}
+
+/// Whatever the order of turns, the last request of one shard reaches the others.
+#[test]
+fn calls_are_answered_while_shards_drain() {
+    for seed in 0..200 {
+        let mut simulation = shards(3, seed, Faults::harmless());
+        let answered = Rc::new(Cell::new(0));
+        for index in 0..3 {
+            let shard = Rc::clone(simulation.shard(ShardId(index)));
+            let answered = Rc::clone(&answered);
+            simulation.spawn(ShardId(index), async move {
+                let _pass = shard.enter_gate();
+                sleep(Duration::from_millis(seed % 5 * index as u64)).await;
+                let ids = shard.gather(Shard::id).await;
+                assert_eq!(ids, Ok((0..3).map(ShardId).collect()));
+                answered.set(answered.get() + 1);
+            });
+        }
+        simulation.run_until(|| answered.get() > 0);
+        simulation.drain_and_check();
+        assert_eq!(answered.get(), 3, "seed {seed}");
+    }
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use corelane_runtime::{
     Address, BoundSockets, Config, Cores, Handle, ListenConfig, Listener, SendBuffer, Shard,
@@ -102,6 +103,15 @@ impl EchoServer {
     }
 
     pub fn start_with(config: Config, addresses: &[&str]) -> EchoServer {
+        EchoServer::start_and(config, addresses, |_| ())
+    }
+
+    /// Starts, and runs `also` on every shard.
+    pub fn start_and(
+        config: Config,
+        addresses: &[&str],
+        also: impl Fn(&Rc<Shard>) + Clone + Send + 'static,
+    ) -> EchoServer {
         let config = config.checked(&Topology::detect()).expect("config");
         let addresses: Vec<Address> =
             addresses.iter().map(|address| address.parse().expect("address")).collect();
@@ -109,7 +119,10 @@ impl EchoServer {
         let bound = BoundSockets::bind(&addresses, count, &ListenConfig::default()).expect("bind");
         let addresses = bound.addresses().to_vec();
         let bound = Arc::new(Mutex::new(bound));
-        let handle = launch(&config, move |shard| start(shard, Arc::clone(&bound)));
+        let handle = launch(&config, move |shard| {
+            also(&shard);
+            start(shard, Arc::clone(&bound))
+        });
         EchoServer { handle: handle.expect("launch"), addresses }
     }
 
@@ -197,9 +210,22 @@ pub fn pattern(seed: usize, size: usize) -> Vec<u8> {
 /// Waits for a state that another thread brings about. The bound only ends a test that has
 /// failed already.
 pub fn eventually(mut condition: impl FnMut() -> bool) {
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let limit = std::time::Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(std::time::Instant::now() < limit, "it did not happen within 30 s");
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Time on a CPU of all threads whose name begins with `name` (`/proc/PID/schedstat`, proc(5)).
+pub fn cpu_time(name: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("proc");
+    let nanos = tasks.filter_map(|task| {
+        let task = task.ok()?.path();
+        let is_named = std::fs::read_to_string(task.join("comm")).ok()?.starts_with(name);
+        let times = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        let nanos: u64 = times.split(' ').next()?.parse().ok()?;
+        is_named.then_some(nanos)
+    });
+    Duration::from_nanos(nanos.sum())
 }

@@ -36,12 +36,12 @@ use crate::error::RuntimeError;
 use crate::shard::Shard;
 use crate::world::{Wait, World};
 
-/// How long glommio's other tasks may keep its reactor from running. Long enough that a thread
-/// which is preempted by the kernel for a few slices does not meet the hazard above.
-pub(crate) const PREEMPT_TIMER: Duration = Duration::from_millis(25);
+/// How long glommio's other tasks may keep its reactor from running: glommio's own default. A
+/// thread must lose its CPU for as long, at the wrong moment, to meet the hazard above.
+pub(crate) const PREEMPT_TIMER: Duration = Duration::from_millis(100);
 
-/// How long glommio may sleep by mistake. Costs an idle shard 20 wake-ups a second.
-const WATCHDOG_PERIOD: Duration = Duration::from_millis(50);
+/// How long glommio may sleep by mistake. Costs an idle shard four wake-ups a second.
+const WATCHDOG_PERIOD: Duration = Duration::from_millis(250);
 
 /// Takes turns until the shard is finished.
 pub(crate) async fn run(

@@ -78,5 +78,5 @@ def run(case: Case, url: str, seconds: float, cpu: int, folder: pathlib.Path, ra
         }
         | {name: latency[f"p{name}"] / 1000 for name in ("50", "90", "99", "99.9", "99.99")},
         "errors": {name: value for name, value in run["errors"].items() if value},
-        "unsent": run["unsent"] + run["unanswered"],
+        "unsent": run["unsent"],
     }

@@ -30,7 +30,7 @@ def measure(subject: Subject, case: Case, place: Place, tool, seconds: float, ra
             record["memory_peak_kib"] = proc.memory_kib(server.pids(), "VmHWM")
             if not server.is_running():
                 record["failure"] = f"the server ended: {server.words()}"
-    except (StartError, ValueError, OSError, subprocess.TimeoutExpired) as error:
+    except (StartError, KeyError, ValueError, OSError, subprocess.TimeoutExpired) as error:
         record["failure"] = str(error)[:300]
     return record
 

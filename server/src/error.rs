@@ -12,7 +12,6 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a server did not start, or did not end well.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting or a route that can not be obeyed: for the operator or the author to change.
@@ -27,6 +26,13 @@ impl fmt::Display for Error {
             Error::Config(error) => error.fmt(f),
             Error::Runtime(error) => error.fmt(f),
         }
+    }
+}
+
+/// The sentence for people: it is what `fn main() -> corelane::Result<()>` prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod arena_answers;
 mod arena_items;
+mod arena_load;
 mod arena_options;
 mod arena_stop;
 mod arena_upload;

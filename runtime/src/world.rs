@@ -2,7 +2,7 @@
 //!
 //! Everything above this file (slots, buffers, tasks, timers, streams, the whole server) is the
 //! same code in production and in a simulation. Below it is either the kernel's ring
-//! (the `driver` module) or a simulated one ([`crate::simulation`]). What crosses the seam is data,
+//! (the `driver` module) or a simulated one (the `simulation` module). What crosses it is data,
 //! so nothing above it is generic and nothing on the hot path is dispatched dynamically: one call
 //! of [`Shard::turn`](crate::Shard::turn) is monomorphic in its world.
 //!

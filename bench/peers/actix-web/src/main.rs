@@ -34,18 +34,9 @@ async fn main() -> std::io::Result<()> {
     let app = move || {
         App::new()
             .app_data(Data::clone(&dataset))
-            .route(
-                "/plaintext",
-                web::get().to(async || text(contract::PLAINTEXT)),
-            )
-            .route(
-                "/pipeline",
-                web::get().to(async || text(contract::PIPELINE)),
-            )
-            .route(
-                "/json",
-                web::get().to(async || json(Message::hello().to_json())),
-            )
+            .route("/plaintext", web::get().to(async || text(contract::PLAINTEXT)))
+            .route("/pipeline", web::get().to(async || text(contract::PIPELINE)))
+            .route("/json", web::get().to(async || json(Message::hello().to_json())))
             .route("/json/{count}", web::get().to(items))
             .route("/baseline11", web::get().to(add))
             .route("/baseline11", web::post().to(add_body))
@@ -89,13 +80,9 @@ async fn upload(mut body: Payload) -> Result<HttpResponse> {
 }
 
 fn text(body: impl actix_web::body::MessageBody + 'static) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::plaintext())
-        .body(body)
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body(body)
 }
 
 fn json(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(body)
+    HttpResponse::Ok().content_type(ContentType::json()).body(body)
 }

@@ -37,9 +37,7 @@ fn one() -> u64 {
 
 fn main() -> std::io::Result<()> {
     let options = Options::from_arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, serve(options))
 }
 

@@ -66,10 +66,7 @@ impl Dataset {
     /// The first `count` items, or all if there are fewer.
     pub fn page(&self, count: usize, multiplier: u64) -> Page<'_> {
         let items = &self.0[..count.min(self.0.len())];
-        Page {
-            items: items.iter().map(|item| item.line(multiplier)).collect(),
-            count: items.len(),
-        }
+        Page { items: items.iter().map(|item| item.line(multiplier)).collect(), count: items.len() }
     }
 }
 

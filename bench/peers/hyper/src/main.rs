@@ -20,9 +20,7 @@ type Answer = Response<Full<Bytes>>;
 
 fn main() -> std::io::Result<()> {
     let options = Options::from_arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, serve(options))
 }
 
@@ -69,10 +67,7 @@ async fn baseline(sum: i64, request: Request<Incoming>) -> Answer {
         return status(StatusCode::BAD_REQUEST);
     };
     let body = body.to_bytes();
-    match std::str::from_utf8(&body)
-        .ok()
-        .and_then(|text| text.trim().parse::<i64>().ok())
-    {
+    match std::str::from_utf8(&body).ok().and_then(|text| text.trim().parse::<i64>().ok()) {
         Some(number) => text((sum + number).to_string()),
         None => status(StatusCode::BAD_REQUEST),
     }

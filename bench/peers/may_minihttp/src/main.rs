@@ -14,9 +14,7 @@ fn main() -> io::Result<()> {
     may::config().set_workers(1);
     let dataset: &'static Dataset = Box::leak(Box::new(Dataset::read(&options.dataset)));
     let server = Endpoints { dataset }.start(options.address)?;
-    server
-        .join()
-        .map_err(|_| io::Error::other("the accepting coroutine panicked"))
+    server.join().map_err(|_| io::Error::other("the accepting coroutine panicked"))
 }
 
 #[derive(Clone, Copy)]
@@ -62,10 +60,7 @@ impl HttpService for Endpoints {
 }
 
 fn text(response: &mut Response, number: i64) {
-    response
-        .header(TEXT)
-        .body_mut()
-        .put_slice(number.to_string().as_bytes());
+    response.header(TEXT).body_mut().put_slice(number.to_string().as_bytes());
 }
 
 fn add_body(sum: i64, mut body: impl io::Read) -> Option<i64> {

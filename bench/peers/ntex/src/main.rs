@@ -34,18 +34,9 @@ async fn main() -> std::io::Result<()> {
     let app = async move || {
         App::new()
             .state(dataset)
-            .route(
-                "/plaintext",
-                web::get().to(async || text(contract::PLAINTEXT)),
-            )
-            .route(
-                "/pipeline",
-                web::get().to(async || text(contract::PIPELINE)),
-            )
-            .route(
-                "/json",
-                web::get().to(async || json(Message::hello().to_json())),
-            )
+            .route("/plaintext", web::get().to(async || text(contract::PLAINTEXT)))
+            .route("/pipeline", web::get().to(async || text(contract::PIPELINE)))
+            .route("/json", web::get().to(async || json(Message::hello().to_json())))
             .route("/json/{count}", web::get().to(items))
             .route("/baseline11", web::get().to(add))
             .route("/baseline11", web::post().to(add_body))
@@ -64,10 +55,7 @@ async fn add(terms: Query<Terms>) -> HttpResponse {
 }
 
 async fn add_body(terms: Query<Terms>, body: String) -> Result<HttpResponse, Error> {
-    let number: i64 = body
-        .trim()
-        .parse()
-        .map_err(|_| ErrorBadRequest("not a number"))?;
+    let number: i64 = body.trim().parse().map_err(|_| ErrorBadRequest("not a number"))?;
     Ok(text((terms.a + terms.b + number).to_string()))
 }
 
@@ -91,13 +79,9 @@ async fn upload(mut body: Payload) -> Result<HttpResponse, Error> {
 }
 
 fn text(body: impl Into<Bytes>) -> HttpResponse {
-    HttpResponse::Ok()
-        .header(CONTENT_TYPE, "text/plain")
-        .body(body.into())
+    HttpResponse::Ok().header(CONTENT_TYPE, "text/plain").body(body.into())
 }
 
 fn json(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok()
-        .header(CONTENT_TYPE, "application/json")
-        .body(Bytes::from(body))
+    HttpResponse::Ok().header(CONTENT_TYPE, "application/json").body(Bytes::from(body))
 }

@@ -16,43 +16,27 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        let mut answers = Self {
-            date: [b' '; 29],
-            second: 0,
-            age: 0,
-            closes: false,
-        };
+        let mut answers = Self { date: [b' '; 29], second: 0, age: 0, closes: false };
         answers.refresh();
         answers
     }
 
     fn refresh(&mut self) {
         let now = SystemTime::now();
-        let second = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second {
             self.second = second;
-            self.date
-                .copy_from_slice(httpdate::fmt_http_date(now).as_bytes());
+            self.date.copy_from_slice(httpdate::fmt_http_date(now).as_bytes());
         }
         self.age = 0;
     }
 
     pub(crate) fn text(&mut self, body: &[u8], output: &mut Vec<u8>) {
-        self.append(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n",
-            body,
-            output,
-        );
+        self.append(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", body, output);
     }
 
     pub(crate) fn json(&mut self, body: &[u8], output: &mut Vec<u8>) {
-        self.append(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n",
-            body,
-            output,
-        );
+        self.append(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", body, output);
     }
 
     pub(crate) fn number(&mut self, number: i64, output: &mut Vec<u8>) {

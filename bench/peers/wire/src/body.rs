@@ -59,25 +59,15 @@ impl Body {
             .ok()
             .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
             .ok_or(Refused)?;
-        *self = if size == 0 {
-            Self::Trailer
-        } else {
-            Self::Chunk(size)
-        };
+        *self = if size == 0 { Self::Trailer } else { Self::Chunk(size) };
         Ok(Progress::Framing(line.len() + 2))
     }
 }
 
 fn take(left: &mut u64, input: &[u8]) -> Progress {
-    let taken = input
-        .len()
-        .min(usize::try_from(*left).unwrap_or(usize::MAX));
+    let taken = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
     *left -= taken as u64;
-    if taken == 0 {
-        Progress::Starved
-    } else {
-        Progress::Data(taken)
-    }
+    if taken == 0 { Progress::Starved } else { Progress::Data(taken) }
 }
 
 /// The first line without its end; none if it has not all arrived.

@@ -24,9 +24,7 @@ impl<'a> Head<'a> {
     pub(crate) fn parse(input: &'a [u8]) -> Result<Option<Self>, Refused> {
         let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = Request::new(&mut []);
-        let status = request
-            .parse_with_uninit_headers(input, &mut fields)
-            .map_err(|_| Refused)?;
+        let status = request.parse_with_uninit_headers(input, &mut fields).map_err(|_| Refused)?;
         let Status::Complete(length) = status else {
             return Ok(None);
         };

@@ -32,18 +32,13 @@ mod tests {
         let (mut input, mut output) = (Vec::new(), Vec::new());
         for piece in pieces {
             input.extend_from_slice(piece);
-            let used = machine
-                .feed(&input, &mut output)
-                .expect("the input is well-formed");
+            let used = machine.feed(&input, &mut output).expect("the input is well-formed");
             input.drain(..used);
         }
         assert!(input.is_empty());
         let output = String::from_utf8(output).expect("answers are text");
         let answers = output.split("HTTP/1.1 200 OK\r\n").skip(1);
-        answers
-            .filter_map(|answer| answer.split_once("\r\n\r\n"))
-            .map(|(_, b)| b.into())
-            .collect()
+        answers.filter_map(|answer| answer.split_once("\r\n\r\n")).map(|(_, b)| b.into()).collect()
     }
 
     #[test]
@@ -53,26 +48,14 @@ mod tests {
             let mut machine = machine();
             let (first, second) = input.split_at(offset);
             let expected = ["Hello, World!", "75", "22", "5"];
-            assert_eq!(
-                bodies(&mut machine, &[first, second]),
-                expected,
-                "split at {offset}"
-            );
+            assert_eq!(bodies(&mut machine, &[first, second]), expected, "split at {offset}");
             assert!(!machine.keeps_alive());
         }
     }
 
     #[test]
     fn refuses_what_is_no_request() {
-        assert!(
-            machine()
-                .feed(b"PUT / HTTP/1.1\r\n\r\n", &mut Vec::new())
-                .is_err()
-        );
-        assert!(
-            machine()
-                .feed(b"\x01\x02\r\n\r\n", &mut Vec::new())
-                .is_err()
-        );
+        assert!(machine().feed(b"PUT / HTTP/1.1\r\n\r\n", &mut Vec::new()).is_err());
+        assert!(machine().feed(b"\x01\x02\r\n\r\n", &mut Vec::new()).is_err());
     }
 }

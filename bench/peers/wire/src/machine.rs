@@ -39,12 +39,7 @@ enum Purpose {
 impl Machine {
     /// A connection that has just opened.
     pub fn new(dataset: &'static Dataset) -> Self {
-        Self {
-            dataset,
-            answers: Answers::new(),
-            pending: None,
-            keeps_alive: true,
-        }
+        Self { dataset, answers: Answers::new(), pending: None, keeps_alive: true }
     }
 
     /// Whether the connection goes on once the output is sent.
@@ -82,17 +77,11 @@ impl Machine {
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         if head.is_post {
             let purpose = match path {
-                "/baseline11" => Purpose::Add {
-                    sum: contract::sum(query),
-                    digits: Vec::new(),
-                },
+                "/baseline11" => Purpose::Add { sum: contract::sum(query), digits: Vec::new() },
                 "/upload" => Purpose::Count { bytes: 0 },
                 _ => Purpose::Discard,
             };
-            self.pending = Some(Pending {
-                body: head.body,
-                purpose,
-            });
+            self.pending = Some(Pending { body: head.body, purpose });
         } else {
             self.answer(path, query, output);
         }

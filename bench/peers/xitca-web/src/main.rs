@@ -37,23 +37,11 @@ fn main() -> std::io::Result<()> {
     let dataset: &'static Dataset = Box::leak(Box::new(Dataset::read(&options.dataset)));
     App::new()
         .with_state(dataset)
-        .at(
-            "/plaintext",
-            get(handler_service(async || text(contract::PLAINTEXT))),
-        )
-        .at(
-            "/pipeline",
-            get(handler_service(async || text(contract::PIPELINE))),
-        )
-        .at(
-            "/json",
-            get(handler_service(async || json(Message::hello().to_json()))),
-        )
+        .at("/plaintext", get(handler_service(async || text(contract::PLAINTEXT))))
+        .at("/pipeline", get(handler_service(async || text(contract::PIPELINE))))
+        .at("/json", get(handler_service(async || json(Message::hello().to_json()))))
         .at("/json/{count}", get(handler_service(items)))
-        .at(
-            "/baseline11",
-            get(handler_service(add)).post(handler_service(add_body)),
-        )
+        .at("/baseline11", get(handler_service(add)).post(handler_service(add_body)))
         .at("/upload", post(handler_service(upload)))
         .serve()
         .worker_threads(1)
@@ -68,9 +56,7 @@ async fn add(Query(terms): Query<Terms>) -> WebResponse {
 }
 
 async fn add_body(Query(terms): Query<Terms>, body: Vec<u8>) -> Result<WebResponse, Error> {
-    let number = std::str::from_utf8(&body)
-        .ok()
-        .and_then(|text| text.trim().parse::<i64>().ok());
+    let number = std::str::from_utf8(&body).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let number = number.ok_or_else(ErrorStatus::bad_request)?;
     Ok(text((terms.a + terms.b + number).to_string()))
 }

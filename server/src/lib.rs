@@ -34,10 +34,12 @@ pub mod extract;
 mod handler;
 pub mod http1;
 mod json;
+pub mod middleware;
 mod problem;
 mod response;
 mod router;
 mod serve;
+mod state;
 mod stats;
 
 pub use app::{App, Server};
@@ -47,13 +49,15 @@ pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
 pub use error::{BoxError, Error, Result};
 pub use extract::{
-    BodyChunk, Exchange, FromRequest, Headers, Path, PeerAddress, Query, Request, RequestBody,
-    RequestBodyError, State,
+    BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,
+    Request, RequestBody, RequestBodyError, Scope, State,
 };
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use json::Json;
 pub use problem::Problem;
 pub use response::{IntoHeaders, IntoResponse, Responder, Response};
-pub use router::{MethodRouter, delete, get, patch, post, put};
+pub use router::{
+    MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
+};
 pub use stats::{Deadline, ServerStats};

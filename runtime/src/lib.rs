@@ -41,6 +41,7 @@ mod config;
 #[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]
 mod driver;
 mod error;
+pub mod fs;
 mod launch;
 mod listener;
 mod mesh;

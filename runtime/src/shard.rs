@@ -45,6 +45,8 @@ pub struct Shard {
     wall_read_due: Cell<Moment>,
     drain_waiters: RefCell<Slab<Waker>>,
     phase: Cell<Phase>,
+    /// Operations on disk files that are under way through glommio.
+    pub(crate) disk_operation_count: Cell<usize>,
     /// Work that a drain waits for: connections and their like.
     gate_count: Cell<usize>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
@@ -81,6 +83,7 @@ impl Shard {
             wall_read_due: Cell::new(now),
             drain_waiters: RefCell::new(Slab::new()),
             phase: Cell::new(Phase::Running),
+            disk_operation_count: Cell::new(0),
             gate_count: Cell::new(0),
             locals: RefCell::new(Vec::new()),
             completions: RefCell::new(Vec::new()),
@@ -266,6 +269,11 @@ impl Shard {
         self.tasks.live_count()
     }
 
+    /// Whether glommio does something for a task of this shard.
+    pub(crate) fn uses_disk(&self) -> bool {
+        self.disk_operation_count.get() > 0
+    }
+
     /// Whether nothing is open and nothing in flight.
     pub fn is_quiet(&self) -> bool {
         self.driver.slot_count() == 0
@@ -312,7 +320,8 @@ impl Shard {
         let Wait::Until(latest) = idle else {
             return Wait::No;
         };
-        if self.has_work() || !self.fall_asleep() {
+        // What glommio does for a task is noticed outside the ring only.
+        if self.uses_disk() || self.has_work() || !self.fall_asleep() {
             return Wait::No;
         }
         Wait::Until(self.next_deadline().map_or(latest, |deadline| latest.min(deadline)))

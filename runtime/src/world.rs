@@ -82,6 +82,9 @@ pub trait Host {
     /// # Errors
     /// As `socket(2)`.
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor>;
+
+    /// Whether there are disk files, through the glommio executor that hosts the shard.
+    fn has_disk(&self) -> bool;
 }
 
 /// How long [`World::enter`] may block.

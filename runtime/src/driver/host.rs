@@ -41,6 +41,10 @@ impl Host for Machine {
         }
         Ok(Descriptor(socket.into_raw_fd()))
     }
+
+    fn has_disk(&self) -> bool {
+        true
+    }
 }
 
 /// The descriptor as a socket that is not closed when it goes out of scope.

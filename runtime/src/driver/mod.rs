@@ -10,6 +10,7 @@
 pub(crate) mod accept;
 pub(crate) mod buffers;
 pub(crate) mod connect;
+pub(crate) mod disk;
 pub(crate) mod operation;
 pub(crate) mod recv;
 pub(crate) mod send;

@@ -36,4 +36,8 @@ impl Host for SimulatedHost {
     fn open_socket(&self, _address: &SockAddr) -> io::Result<Descriptor> {
         Ok(self.0.borrow_mut().open_fresh())
     }
+
+    fn has_disk(&self) -> bool {
+        false
+    }
 }

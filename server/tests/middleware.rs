@@ -77,7 +77,7 @@ fn bodies_and_content_can_be_put_into_others() {
     for path in ["/text", "/pieces"] {
         let response = server.get(path);
         assert_eq!(response.field("content-encoding"), Some("inverted"), "{path}");
-        let text = String::from_utf8(inverted(&response.body)).unwrap();
+        let text = String::from_utf8(inverted(&response.body)).expect("text");
         assert_eq!(text, if path == "/text" { "text" } else { "one two" });
     }
     let body = inverted(b"hello");
@@ -85,7 +85,7 @@ fn bodies_and_content_can_be_put_into_others() {
     for (path, text) in [("/whole", "hello! false"), ("/streamed", "hello")] {
         let head = request("POST", path, fields);
         let response = server.request([head.as_bytes(), &chunked(&body, 2)].concat());
-        assert_eq!(String::from_utf8(inverted(&response.body)).unwrap(), text);
+        assert_eq!(String::from_utf8(inverted(&response.body)).expect("text"), text);
     }
     server.stop();
 }

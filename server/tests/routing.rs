@@ -133,7 +133,7 @@ macro_rules! trace {
 fn traces(server: &TestServer, method: &str, path: &str) -> Vec<String> {
     let response = server.request(request(method, path, ""));
     let traces = response.fields.iter().filter(|(name, _)| name == "x-trace");
-    traces.map(|(_, value)| String::from_utf8(value.clone()).unwrap()).collect()
+    traces.map(|(_, value)| String::from_utf8(value.clone()).expect("text")).collect()
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod launch;
 mod listener;
 mod mesh;
 mod net;
+mod offload;
 mod placement;
 mod remote;
 mod shard;
@@ -71,6 +72,9 @@ pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
 pub use mesh::{MeshError, MeshFull};
 pub use net::Stream;
+pub use offload::{
+    OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
+};
 pub use placement::Cores;
 pub use shard::{Drained, GatePass, Shard, ShardId, panic_text};
 pub use shutdown::SignalWatch;

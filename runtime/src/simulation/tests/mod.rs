@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::{Ending, Faults, Peer, Simulation, SimulationConfig};
 use crate::{Listener, SendBuffer, Shard, ShardId, Stream, sleep};
 
+mod timers;
+
 const FIRST: ShardId = ShardId(0);
 
 fn address() -> SocketAddr {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::offload::OffloadConfig;
 use crate::placement::Cores;
 use crate::topology::Topology;
 
@@ -13,6 +14,8 @@ pub struct Config {
     pub cores: Cores,
     /// The size of each shard.
     pub shard: ShardConfig,
+    /// The threads for work that blocks.
+    pub offload: OffloadConfig,
 }
 
 /// The bounds of one shard.
@@ -75,6 +78,9 @@ impl Default for ShardConfig {
 pub struct CheckedConfig {
     pub(crate) cpus: Vec<usize>,
     pub(crate) shard: ShardConfig,
+    pub(crate) offload: OffloadConfig,
+    /// The CPUs that no shard has; all of them where every one has a shard.
+    pub(crate) offload_cpus: Vec<usize>,
 }
 
 impl Config {
@@ -84,11 +90,18 @@ impl Config {
     /// The first setting that can not be obeyed.
     pub fn checked(self, topology: &Topology) -> Result<CheckedConfig, ConfigError> {
         self.shard.check()?;
+        self.offload.check()?;
         let cpus = self.cores.resolve(topology)?;
         if cpus.is_empty() {
             return Err(ConfigError::new("cores", "this process may use no CPU at all"));
         }
-        Ok(CheckedConfig { cpus, shard: self.shard })
+        let mut offload = self.offload;
+        let mut offload_cpus = topology.cpus();
+        if offload_cpus.iter().any(|cpu| !cpus.contains(cpu)) {
+            offload_cpus.retain(|cpu| !cpus.contains(cpu));
+            offload.nice = 0;
+        }
+        Ok(CheckedConfig { cpus, shard: self.shard, offload, offload_cpus })
     }
 }
 

@@ -42,10 +42,12 @@ mod config;
 mod driver;
 mod error;
 pub mod fs;
+mod interval;
 mod launch;
 mod listener;
 mod mesh;
 mod net;
+mod offload;
 mod placement;
 mod remote;
 mod shard;
@@ -54,6 +56,7 @@ mod shutdown;
 pub mod simulation;
 mod stats;
 mod task;
+mod timeout;
 mod timer;
 mod topology;
 pub mod world;
@@ -67,14 +70,19 @@ pub use driver::operation::{
 pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
+pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
 pub use mesh::{MeshError, MeshFull};
 pub use net::Stream;
+pub use offload::{
+    OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
+};
 pub use placement::Cores;
 pub use shard::{Drained, GatePass, Shard, ShardId, panic_text};
 pub use shutdown::SignalWatch;
 pub use stats::{Counter, Stats};
+pub use timeout::{TimedOut, timeout};
 pub use timer::{TICK, Timer, sleep};
 pub use topology::Topology;
 

@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
 use crate::driver::{Bounds, Driver};
+use crate::offload::Pool;
 use crate::remote::{Phase, Remote};
 use crate::stats::Stats;
 use crate::task::{TaskKey, Tasks};
@@ -37,6 +38,7 @@ pub struct Shard {
     pub(crate) peers: Arc<[Arc<Remote>]>,
     pub(crate) driver: Driver,
     pub(crate) host: Box<dyn Host>,
+    pub(crate) offload_pool: Arc<Pool>,
     pub(crate) wheel: RefCell<Wheel>,
     tasks: Tasks,
     stats: Arc<Stats>,
@@ -56,11 +58,13 @@ pub struct Shard {
 }
 
 impl Shard {
+    #[allow(clippy::too_many_arguments, reason = "called twice: by the machine, by a simulation")]
     pub(crate) fn new(
         config: &ShardConfig,
         pool: Rc<BufferPool>,
         remote: Arc<Remote>,
         peers: Arc<[Arc<Remote>]>,
+        offload_pool: Arc<Pool>,
         stats: Arc<Stats>,
         host: Box<dyn Host>,
         now: Moment,
@@ -75,6 +79,7 @@ impl Shard {
             peers,
             driver: Driver::new(pool, bounds, Arc::clone(&stats)),
             host,
+            offload_pool,
             wheel: RefCell::new(Wheel::new(now)),
             tasks: Tasks::new(),
             stats,

@@ -59,6 +59,10 @@ pub struct Stats {
     pub timers_fired: Counter,
     /// Times that the shard parked through glommio because nothing happened for a while.
     pub parks: Counter,
+    /// Jobs that were given to the offload pool.
+    pub offloads: Counter,
+    /// Jobs that the full offload pool gave back.
+    pub offloads_rejected: Counter,
     /// Jobs that arrived over the mesh.
     pub mesh_jobs: Counter,
 }

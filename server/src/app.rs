@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Shard, ShardConfig,
-    ShardSockets, SignalWatch, StartError, Stats, Stopper, Topology, launch,
+    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, OffloadConfig,
+    OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats, Stopper,
+    Topology, launch,
 };
 
 use crate::config::ServerConfig;
@@ -144,6 +145,13 @@ impl App {
     #[must_use]
     pub fn shard(mut self, shard: ShardConfig) -> App {
         self.runtime.shard = shard;
+        self
+    }
+
+    /// The threads that [`offload`](crate::offload) runs jobs on.
+    #[must_use]
+    pub fn offload(mut self, offload: OffloadConfig) -> App {
+        self.runtime.offload = offload;
         self
     }
 
@@ -348,6 +356,11 @@ impl Server {
     /// The runtime's counters of each shard, by its number.
     pub fn runtime_stats(&self) -> &[Arc<Stats>] {
         self.handle.stats()
+    }
+
+    /// What the offload pool does, and has done.
+    pub fn offload_stats(&self) -> OffloadStats {
+        self.handle.offload_stats()
     }
 
     /// The server's counters of each shard, by its number.

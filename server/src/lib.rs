@@ -47,6 +47,7 @@ pub use body::{Body, BodyStream};
 pub use config::ServerConfig;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
+pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload};
 pub use error::{BoxError, Error, Result};
 pub use extract::{
     BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,

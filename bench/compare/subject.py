@@ -39,6 +39,7 @@ class Subject:
     missing: dict
     root: str = ""
     versions: dict = dataclasses.field(default_factory=dict)
+    startup_seconds: float = 0
 
     @classmethod
     def read(cls, path: pathlib.Path, name: str) -> "Subject":

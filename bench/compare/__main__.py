@@ -17,6 +17,7 @@ from build import BuildError, build
 from check import check
 from place import Place, fill
 from report.page import write as write_report
+from report.readme import update as update_readme
 from results import Results
 from run import Run, say
 from scenario import cases as read_cases
@@ -36,6 +37,9 @@ def main() -> None:
     options = arguments()
     if options.report:
         report(options.report)
+        return
+    if options.readme:
+        update_readme(ROOT / "README.md", options.readme, json.loads(options.readme.read_text()))
         return
     place = Place.here(options.server_cpu, options.load_cpu)
     # What this program itself does belongs to the load's CPU: the server has its own for itself.
@@ -71,6 +75,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="goes on with the results there")
     parser.add_argument(
         "--report", type=pathlib.Path, metavar="RESULTS.JSON", help="only write its report again"
+    )
+    parser.add_argument(
+        "--readme", type=pathlib.Path, metavar="RESULTS.JSON", help="only make the README's table"
     )
     return parser.parse_args()
 

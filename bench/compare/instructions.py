@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import callgrind
+import micro
 import scenario
 from build import BuildError, build
 from lockstep import Lockstep
@@ -27,6 +28,11 @@ LARGEST = 3
 def main() -> None:
     options = arguments()
     place = Place.here(options.server_cpu, options.load_cpu)
+    if options.micro is not None:
+        results = micro.run(place.target, options.micro)
+        print(micro.table(results))
+        keep(options, results)
+        return
     cases = [one_case(name) for name in options.scenario.split(",")]
     subjects = chosen(options.peers.split(","))
     os.sched_setaffinity(0, {place.load_cpu})
@@ -40,6 +46,10 @@ def main() -> None:
                     show(results[-1])
     except (BuildError, StartError, callgrind.Failed, OSError) as error:
         raise SystemExit(f"instructions: {error}") from error
+    keep(options, results)
+
+
+def keep(options, results: list) -> None:
     if options.json:
         command = shlex.join(["./scripts/instructions", *sys.argv[1:]])
         text = json.dumps({"command": command, "results": results}, indent=1)
@@ -52,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=positive, default=REQUESTS, metavar="N")
     parser.add_argument("--connections", type=positive, default=CONNECTIONS, metavar="N")
     parser.add_argument("--peers", default="arena", metavar="A,B")
+    parser.add_argument("--micro", nargs="?", const="", metavar="PART")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--server-cpu", type=int, default=0, metavar="CPU")
     parser.add_argument("--load-cpu", type=int, default=1, metavar="CPU")

@@ -10,6 +10,7 @@ import unittest
 
 import callgrind
 import instructions
+import micro
 from lockstep import Lockstep
 from place import Place
 from scenario import cases
@@ -58,6 +59,12 @@ class Instructions(unittest.TestCase):
                 threading.Thread(target=answer, args=(listener,), daemon=True).start()
             with Lockstep(listener.getsockname(), case, 3) as client:
                 self.assertEqual(client.ask(50), 96)
+
+    def test_a_group_is_measured_by_its_first(self):
+        counts = (("a, b/Corelane", 200), ("a, b/x", 300), ("c/Corelane", 10))
+        results = [{"case": case, "instructions": count} for case, count in counts]
+        rows = micro.table(results).splitlines()[2:]
+        self.assertEqual(rows, ["| a, b | 200 | x 300 (1.50) |", "| c | 10 |  |"])
 
     def test_numbers_are_positive(self):
         for text in ("0", "-1", "x", ""):

@@ -148,7 +148,7 @@ def run(options, place: Place, subjects: list, cases: list, results: Results) ->
 
 def describe_case(case, place: Place, seconds: int) -> dict:
     folder = pathlib.Path("RUN")
-    words = wrk.command_words(case, "URL", seconds, place.load_cpu, folder)
+    words = wrk.command_words(case, "URL", case.seconds(seconds), place.load_cpu, folder)
     return {
         "name": case.name, "label": case.label, "about": case.about,
         "scenario": case.scenario, "connections": case.connections, "needs": case.needs,

@@ -54,6 +54,7 @@ class Step:
         base = self.subject.startup_seconds + STOP_SECONDS
         if self.kind == "idle":
             return base + IDLE_SECONDS
+        run_seconds = self.case.seconds(run_seconds)
         extra = OPEN_LOOP_SECONDS if self.kind != "closed" else 0
         return base + warmup_seconds(run_seconds) + run_seconds + extra
 

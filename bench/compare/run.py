@@ -57,10 +57,11 @@ class Run:
             say(f"  {step.subject.name}: {failure}")
 
     def load(self, step: Step) -> dict:
+        seconds = step.case.seconds(self.seconds)
         if step.kind == "closed":
-            return measure(step.subject, step.case, self.place, wrk, self.seconds)
+            return measure(step.subject, step.case, self.place, wrk, seconds)
         rate = step.share * self.capacity(step)
-        return measure(step.subject, step.case, self.place, corelane, self.seconds, rate)
+        return measure(step.subject, step.case, self.place, corelane, seconds, rate)
 
     def idle(self, step: Step) -> dict:
         """Bytes of resident memory for each idle connection."""

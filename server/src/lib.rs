@@ -26,6 +26,9 @@
 #![forbid(unsafe_code)]
 
 mod app;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod config;
 mod date;

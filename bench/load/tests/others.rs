@@ -26,12 +26,8 @@ struct Other {
     after: &'static str,
 }
 
-const WRK: Other = Other {
-    name: "wrk",
-    arguments: &["-t1", "-d2s", "-c"],
-    before: "Requests/sec:",
-    after: "\n",
-};
+const WRK: Other =
+    Other { name: "wrk", arguments: &["-t1", "-d2s", "-c"], before: "Requests/sec:", after: "\n" };
 
 const H2LOAD: Other = Other {
     name: "h2load",

@@ -15,7 +15,7 @@ import plan
 import wrk
 from build import BuildError, build
 from check import check
-from place import Place, fill
+from place import DATASET, Place, fill
 from report.page import write as write_report
 from report.readme import update as update_readme
 from results import Results
@@ -161,7 +161,7 @@ def describe(subject) -> dict:
     values = {
         "ADDRESS": "127.0.0.1:PORT", "HOST": "127.0.0.1", "PORT": "PORT", "CPU": "CPU",
         "RUN": "RUN", "TARGET": "target", "BUILD": f"target/peers/{subject.name}",
-        "PEERS": "bench/peers", "DATASET": "bench/peers/dataset.json",
+        "PEERS": "bench/peers", "DATASET": str(DATASET.relative_to(ROOT)),
     }  # fmt: skip
     words = [fill(word, values) for word in subject.start["command"]]
     return {

@@ -42,6 +42,7 @@ mod config;
 mod driver;
 mod error;
 pub mod fs;
+mod heartbeat;
 mod interval;
 mod launch;
 mod listener;
@@ -59,6 +60,7 @@ mod task;
 mod timeout;
 mod timer;
 mod topology;
+mod watch;
 pub mod world;
 
 pub use clock::Moment;
@@ -70,6 +72,7 @@ pub use driver::operation::{
 pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
+pub use heartbeat::Activity;
 pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
@@ -79,7 +82,7 @@ pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
 };
 pub use placement::Cores;
-pub use shard::{Drained, GatePass, Shard, ShardId, panic_text};
+pub use shard::{Drained, GatePass, Shard, ShardId, panic_text, yield_if_needed};
 pub use shutdown::SignalWatch;
 pub use stats::{Counter, Stats};
 pub use timeout::{TimedOut, timeout};

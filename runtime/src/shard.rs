@@ -16,10 +16,11 @@ use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
 use crate::driver::{Bounds, Driver};
+use crate::heartbeat::Activity;
 use crate::offload::Pool;
 use crate::remote::{Phase, Remote};
 use crate::stats::Stats;
-use crate::task::{TaskKey, Tasks};
+use crate::task::{TaskKey, Tasks, Urgency};
 use crate::timer::Wheel;
 use crate::world::{Completion, Host, Wait, World};
 
@@ -43,6 +44,7 @@ pub struct Shard {
     tasks: Tasks,
     stats: Arc<Stats>,
     now: Cell<Moment>,
+    turn_budget: Duration,
     wall_seconds: Cell<u64>,
     wall_read_due: Cell<Moment>,
     drain_waiters: RefCell<Slab<Waker>>,
@@ -84,6 +86,7 @@ impl Shard {
             tasks: Tasks::new(),
             stats,
             now: Cell::new(now),
+            turn_budget: config.turn_budget,
             wall_seconds: Cell::new(0),
             wall_read_due: Cell::new(now),
             drain_waiters: RefCell::new(Slab::new()),
@@ -139,7 +142,17 @@ impl Shard {
     /// A panic ends the task, is counted and logged, and harms nothing else. The task is dropped
     /// when the shard ends; a drain waits only for those that hold a [`GatePass`].
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.insert(&self.remote, Box::pin(task));
+        self.tasks.insert(&self.remote, Box::pin(task), Urgency::Normal);
+    }
+
+    /// Runs a future on this shard whenever it has nothing better to do, and once a turn at least:
+    /// each turn polls every other task that is ready, and then one of those in the background.
+    ///
+    /// So a background task takes as much from the others as it does in one poll: it should await
+    /// [`yield_now`](Shard::yield_now) after each few microseconds of work. In all else it is like
+    /// a task of [`spawn`](Shard::spawn).
+    pub fn spawn_background(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.insert(&self.remote, Box::pin(task), Urgency::Background);
     }
 
     /// An empty buffer to be filled and sent: one that an earlier send has given back, where there
@@ -171,6 +184,25 @@ impl Shard {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Yields where the tasks of this turn have run for longer than
+    /// [`turn_budget`](crate::ShardConfig::turn_budget); for loops that compute. Reads the clock,
+    /// about 25 ns.
+    pub async fn yield_if_needed(&self) {
+        if self.host.now() - self.now() >= self.turn_budget {
+            self.yield_now().await;
+        }
+    }
+
+    /// Names the shard's activities, by their index, for the log lines of stalls.
+    pub fn name_activities(&self, names: Vec<String>) {
+        self.remote.heartbeat.set_names(names);
+    }
+
+    /// Notes what is about to run; until the end of the turn, or the next note. One store.
+    pub fn begin_activity(&self, activity: Activity) {
+        self.remote.heartbeat.begin(activity);
     }
 
     /// Keeps a value for this shard, one of each type; gives back the one it replaces.
@@ -217,6 +249,7 @@ impl Shard {
     pub fn turn(self: &Rc<Self>, world: &mut impl World, idle: Wait) -> io::Result<bool> {
         self.stats.turns.add(1);
         self.run_ready();
+        self.remote.heartbeat.rest(self.stats.turns.value());
         self.driver.flush(world);
         let mut completions = self.completions.take();
         world.enter(self.wait(idle), &mut completions)?;
@@ -242,7 +275,7 @@ impl Shard {
 
     /// Whether a task is ready to run, or an operation to be started again.
     pub fn has_work(&self) -> bool {
-        self.tasks.queued_count() > 0 || self.driver.has_work()
+        self.tasks.queued_count() > 0 || self.tasks.has_background_work() || self.driver.has_work()
     }
 
     /// Whether the shard has nothing left that its drain waits for.
@@ -305,13 +338,25 @@ impl Shard {
     fn run_ready(&self) {
         let count = self.tasks.queued_count();
         for _ in 0..count {
-            match self.tasks.run_next() {
+            match self.tasks.run_next(Urgency::Normal) {
                 None => break,
                 Some(Ok(())) => {}
                 Some(Err(panic)) => self.on_panic(&*panic),
             }
         }
         self.stats.polls.add(count as u64);
+        if self.tasks.has_background_work() {
+            self.run_background();
+        }
+    }
+
+    #[cold]
+    fn run_background(&self) {
+        if let Some(Err(panic)) = self.tasks.run_next(Urgency::Background) {
+            self.on_panic(&*panic);
+        }
+        self.stats.polls.add(1);
+        self.stats.background_polls.add(1);
     }
 
     #[cold]
@@ -347,10 +392,12 @@ impl Shard {
         while let Some(wake) = self.remote.next_wake() {
             self.tasks.queue(wake.receive());
         }
+        self.remote.heartbeat.resume();
         while let Some(job) = self.remote.next_job() {
             self.stats.mesh_jobs.add(1);
             self.run_job(job);
         }
+        self.remote.heartbeat.rest(self.stats.turns.value());
         self.move_to(self.remote.phase());
     }
 
@@ -417,6 +464,25 @@ impl fmt::Debug for Shard {
             .field("slots", &self.driver.slot_count())
             .finish_non_exhaustive()
     }
+}
+
+/// Yields where the tasks of this turn have used up their budget: for handlers that compute.
+///
+/// ```no_run
+/// # async fn count(numbers: Vec<u64>) -> u64 {
+/// let mut sum = 0;
+/// for chunk in numbers.chunks(1000) {
+///     sum += chunk.iter().sum::<u64>();
+///     corelane_runtime::yield_if_needed().await;
+/// }
+/// # sum
+/// # }
+/// ```
+///
+/// # Panics
+/// Outside a shard.
+pub async fn yield_if_needed() {
+    Shard::current().yield_if_needed().await;
 }
 
 /// Completes when the shard begins to drain; see [`Shard::drained`].

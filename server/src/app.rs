@@ -270,6 +270,7 @@ async fn open_site(
     }
     let router = plan.routes.router()?;
     router.check(&plan.routes, shard)?;
+    shard.name_activities(plan.routes.patterns());
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     let site = Site::new(Arc::clone(&plan.config), router, stats, plan.connections_max);
     let site = Rc::new(site);

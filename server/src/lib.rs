@@ -45,7 +45,7 @@ pub use body::{Body, BodyStream};
 pub use config::ServerConfig;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
-pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload};
+pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield_if_needed};
 pub use error::{BoxError, Error, Result};
 pub use extract::{
     BodyChunk, Exchange, FromRequest, Headers, Path, PeerAddress, Query, Request, RequestBody,

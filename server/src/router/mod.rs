@@ -5,7 +5,7 @@ mod pattern;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use corelane_runtime::{ConfigError, Shard};
+use corelane_runtime::{Activity, ConfigError, Shard};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::extract::Params;
@@ -110,11 +110,16 @@ impl Routes {
         self.0.push((path.to_owned(), methods));
     }
 
+    /// The patterns, in the order of the routes' activities.
+    pub(crate) fn patterns(&self) -> Vec<String> {
+        self.0.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// The router of one shard.
     pub(crate) fn router(&self) -> Result<Router, ConfigError> {
         let mut table = matchit::Router::new();
-        for (path, methods) in &self.0 {
-            let route = Route::new(methods);
+        for (index, (path, methods)) in self.0.iter().enumerate() {
+            let route = Route::new(methods, Activity::new(index));
             let inserted = pattern::check(path).and_then(|()| {
                 table.insert(path.as_str(), route).map_err(|error| pattern::explain(path, &error))
             });
@@ -127,13 +132,15 @@ impl Routes {
 /// One path's endpoints on one shard.
 pub(crate) struct Route {
     pub(crate) body_bytes_max: Option<u64>,
+    /// What a stall in one of its handlers is logged as.
+    pub(crate) activity: Activity,
     endpoints: Vec<(Method, Rc<dyn Endpoint>)>,
     /// The value of `Allow`.
     allow: HeaderValue,
 }
 
 impl Route {
-    fn new(methods: &MethodRouter) -> Route {
+    fn new(methods: &MethodRouter, activity: Activity) -> Route {
         let endpoints: Vec<_> =
             methods.makers.iter().map(|(method, make)| (method.clone(), make())).collect();
         let mut allowed: Vec<&str> = endpoints.iter().map(|(method, _)| method.as_str()).collect();
@@ -146,7 +153,7 @@ impl Route {
         // Methods are tokens, so the list is always a valid value.
         let allow = HeaderValue::from_str(&allowed.join(", "));
         let allow = allow.unwrap_or_else(|_| HeaderValue::from_static(""));
-        Route { body_bytes_max: methods.body_bytes_max, endpoints, allow }
+        Route { body_bytes_max: methods.body_bytes_max, activity, endpoints, allow }
     }
 
     fn endpoint(&self, method: &Method) -> Option<&Rc<dyn Endpoint>> {

@@ -9,7 +9,7 @@ use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
 
 use super::Site;
 use super::collect::Collect;
@@ -77,13 +77,14 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
+    activity: Activity,
     pub(super) channel: Option<Rc<Channel>>,
 }
 
 /// How one exchange went.
 enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts),
+    Pending(Call, RequestFacts, Activity),
 }
 
 impl Conversation {
@@ -313,7 +314,9 @@ impl Conversation {
 
     fn after(&mut self, answer: Answer, channel: Option<Rc<Channel>>) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts) => Some(Next::Call(Pending { call, facts, channel })),
+            Answer::Pending(call, facts, activity) => {
+                Some(Next::Call(Pending { call, facts, activity, channel }))
+            }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest)),
         }
@@ -343,12 +346,13 @@ impl Conversation {
         };
         let mut running = None;
         let ended = guard(&mut responder, |responder| match found {
-            Some(Found::Endpoint { endpoint, params, .. }) => {
+            Some(Found::Endpoint { route, endpoint, params }) => {
+                self.shard.begin_activity(route.activity);
                 let (shard, stream) = (&self.shard, &self.stream);
                 let mut exchange = Exchange { head, bytes, fields, params, body, stream, shard };
                 let Some(mut call) = endpoint.start(&mut exchange, responder) else { return };
                 if call.poll(context, responder).is_pending() {
-                    running = Some(call);
+                    running = Some((call, route.activity));
                 }
             }
             Some(found) => respond_without_route(&found, &head.method, responder),
@@ -359,7 +363,7 @@ impl Conversation {
             site.stats.handler_panics.add(1);
         }
         match running {
-            Some(call) if ended => Answer::Pending(call, facts),
+            Some((call, activity)) if ended => Answer::Pending(call, facts, activity),
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 self.end_exchange(status, keeps_alive);
@@ -383,6 +387,7 @@ impl Conversation {
         facts.keeps_alive &= !self.shard.is_draining();
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
+        self.shard.begin_activity(pending.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });

@@ -42,6 +42,7 @@ mod config;
 mod driver;
 mod error;
 pub mod fs;
+mod gate;
 mod heartbeat;
 mod interval;
 mod launch;
@@ -72,6 +73,7 @@ pub use driver::operation::{
 pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
+pub use gate::{Drained, GatePass};
 pub use heartbeat::Activity;
 pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
@@ -82,7 +84,7 @@ pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
 };
 pub use placement::Cores;
-pub use shard::{Drained, GatePass, Shard, ShardId, panic_text, yield_if_needed};
+pub use shard::{Shard, ShardId, panic_text, yield_if_needed};
 pub use shutdown::SignalWatch;
 pub use stats::{Counter, Stats};
 pub use timeout::{TimedOut, timeout};

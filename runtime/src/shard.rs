@@ -4,10 +4,9 @@ use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
@@ -47,12 +46,12 @@ pub struct Shard {
     turn_budget: Duration,
     wall_seconds: Cell<u64>,
     wall_read_due: Cell<Moment>,
-    drain_waiters: RefCell<Slab<Waker>>,
+    pub(crate) drain_waiters: RefCell<Slab<Waker>>,
     phase: Cell<Phase>,
     /// Operations on disk files that are under way through glommio.
     pub(crate) disk_operation_count: Cell<usize>,
     /// Work that a drain waits for: connections and their like.
-    gate_count: Cell<usize>,
+    pub(crate) gate_count: Cell<usize>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     completions: RefCell<Vec<Completion>>,
     /// Set while the shard is parked outside its ring: what wakes it there.
@@ -223,20 +222,9 @@ impl Shard {
         Rc::clone(value).downcast().ok()
     }
 
-    /// Enters the gate: a drain ends only when everybody has left it again.
-    pub fn enter_gate(self: &Rc<Self>) -> GatePass {
-        self.gate_count.set(self.gate_count.get() + 1);
-        GatePass(Rc::clone(self))
-    }
-
     /// Whether the shard is to finish what it has begun and take on nothing new.
     pub fn is_draining(&self) -> bool {
         self.phase.get() >= Phase::Draining
-    }
-
-    /// Completes when the shard begins to drain.
-    pub fn drained(self: &Rc<Self>) -> Drained {
-        Drained { shard: Rc::clone(self), key: None }
     }
 
     /// One pass of the shard: runs what is ready, hands operations down, takes completions in,
@@ -483,48 +471,6 @@ impl fmt::Debug for Shard {
 /// Outside a shard.
 pub async fn yield_if_needed() {
     Shard::current().yield_if_needed().await;
-}
-
-/// Completes when the shard begins to drain; see [`Shard::drained`].
-#[derive(Debug)]
-pub struct Drained {
-    shard: Rc<Shard>,
-    key: Option<usize>,
-}
-
-impl Future for Drained {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if this.shard.is_draining() {
-            return Poll::Ready(());
-        }
-        let mut waiters = this.shard.drain_waiters.borrow_mut();
-        match this.key {
-            Some(key) => waiters[key].clone_from(context.waker()),
-            None => this.key = Some(waiters.insert(context.waker().clone())),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Drained {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.shard.drain_waiters.borrow_mut().remove(key);
-        }
-    }
-}
-
-/// A place behind the gate; see [`Shard::enter_gate`].
-#[derive(Debug)]
-pub struct GatePass(Rc<Shard>);
-
-impl Drop for GatePass {
-    fn drop(&mut self) {
-        self.0.gate_count.set(self.0.gate_count.get() - 1);
-    }
 }
 
 /// Restores the thread's former current shard.

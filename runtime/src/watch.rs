@@ -99,7 +99,7 @@ impl Watched {
             ?held,
             route = route.as_deref().unwrap_or("none"),
             unlogged_count,
-            "a task holds the shard; let it await yield_if_needed(), or offload its work\n    in {}",
+            "a task holds the shard; let it await yield_if_needed(), or offload it\n    in {}",
             backtrace.as_deref().unwrap_or("(the thread does not answer)"),
         );
     }

@@ -87,7 +87,7 @@ async fn count_bytes(mut body: RequestBody) -> Result<String, RequestBodyError> 
 }
 
 async fn collect_five(mut body: RequestBody) -> Result<Vec<u8>, RequestBodyError> {
-    body.collect(5).await
+    body.collect_up_to(5).await
 }
 
 #[test]

@@ -25,6 +25,7 @@
 //! `RefCell`. What another shard owns is reached with [`runtime::Shard::call`].
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod app;
 mod body;
 mod config;
@@ -42,6 +43,7 @@ mod serve;
 mod state;
 mod stats;
 
+pub use addresses::IntoAddresses;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
 pub use config::ServerConfig;

@@ -36,9 +36,9 @@ impl Response {
         Response { status, ..Response::default() }
     }
 
-    /// The same response with one more field.
+    /// The same response with a field, in the place of those with its name.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Response {
-        self.headers.append(name, value);
+        self.headers.insert(name, value);
         self
     }
 }
@@ -246,6 +246,7 @@ impl<'a> Responder<'a> {
         let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
         if !self.headers.is_empty() {
             self.obey_connection_field();
+            self.drop_repeated_fields();
         }
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
@@ -274,6 +275,27 @@ impl<'a> Responder<'a> {
         };
         if values.any(closes) {
             self.facts.keeps_alive = false;
+        }
+    }
+
+    // RFC 9110 section 5.3: only a field that is a list may be repeated. The last one counts.
+    fn drop_repeated_fields(&mut self) {
+        if self.headers.len() == self.headers.keys_len() {
+            return;
+        }
+        const SINGLE: [HeaderName; 6] = [
+            header::CONTENT_TYPE,
+            header::CONTENT_RANGE,
+            header::ETAG,
+            header::LAST_MODIFIED,
+            header::LOCATION,
+            header::RETRY_AFTER,
+        ];
+        for name in SINGLE {
+            let last = self.headers.get_all(&name).iter().next_back().cloned();
+            if let Some(last) = last {
+                self.headers.insert(name, last);
+            }
         }
     }
 
@@ -454,9 +476,8 @@ impl<const N: usize> IntoHeaders for [(HeaderName, &'static str); N] {
 impl<H: IntoHeaders, R: IntoResponse> IntoResponse for (H, R) {
     fn into_response(self) -> Response {
         let mut response = self.1.into_response();
-        for (name, value) in &self.0.into_headers() {
-            response.headers.insert(name, value.clone());
-        }
+        // The first value of a name replaces what there is, further ones are added.
+        response.headers.extend(self.0.into_headers());
         response
     }
 

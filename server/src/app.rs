@@ -14,6 +14,7 @@ use corelane_runtime::{
 use crate::addresses::IntoAddresses;
 use crate::config::ServerConfig;
 use crate::error::{BoxError, Error, Result};
+use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
@@ -59,6 +60,16 @@ impl App {
     #[must_use]
     pub fn route(mut self, path: &str, methods: MethodRouter) -> App {
         self.router = self.router.route(path, methods);
+        self
+    }
+
+    /// Serves a directory, by its path or as [`files`](crate::files()) makes it, at and below a
+    /// prefix; `/` for all of the site. Routes win over files.
+    ///
+    /// A directory that does not exist is an error at start.
+    #[must_use]
+    pub fn files(mut self, prefix: &str, files: impl Into<Files>) -> App {
+        self.router = self.router.files(prefix, files);
         self
     }
 

@@ -28,10 +28,12 @@
 mod addresses;
 mod app;
 mod body;
+mod coding;
 mod config;
 mod date;
 mod error;
 pub mod extract;
+mod files;
 mod handler;
 pub mod http1;
 mod json;
@@ -46,6 +48,7 @@ mod stats;
 pub use addresses::IntoAddresses;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
+pub use coding::Coding;
 pub use config::ServerConfig;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
@@ -55,6 +58,7 @@ pub use extract::{
     BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,
     Request, RequestBody, RequestBodyError, Scope, State,
 };
+pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use json::Json;

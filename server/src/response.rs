@@ -184,6 +184,26 @@ impl<'a> Responder<'a> {
         size
     }
 
+    /// Writes a response whose fields are ready lines, and whose content somebody else keeps as
+    /// well.
+    pub(crate) fn prepared(&mut self, status: StatusCode, lines: &[u8], content: &Bytes) {
+        let rule = self.head(status, "");
+        self.out.extend_from_slice(lines);
+        self.end_head(rule, content.len() as u64);
+        if rule.sends_content() {
+            self.share(content.clone());
+        }
+    }
+
+    /// Sends content that is there: small content with its head, large content without a copy.
+    fn share(&mut self, content: Bytes) {
+        if content.len() < COPY_BYTES_MAX {
+            self.out.extend_from_slice(&content);
+        } else {
+            self.rest = Rest::Shared(content);
+        }
+    }
+
     /// Writes a response value.
     pub(crate) fn response(&mut self, response: Response) {
         let Response { status, headers, body } = response;

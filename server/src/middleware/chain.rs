@@ -1,15 +1,14 @@
 //! The chain of a route: its middleware from the outside in, and its endpoint.
 
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use corelane_runtime::{ConfigError, Shard};
 
 use super::Reply;
 use crate::extract::{BodyUse, Exchange, Scope};
-use crate::handler::{Call, Endpoint, Run};
-use crate::response::{Responder, Response};
+use crate::handler::{Call, Endpoint};
+use crate::response::Responder;
 
 /// One layer around a handler, on one shard.
 ///
@@ -154,14 +153,7 @@ impl Endpoint for Layered {
         context: &mut Context<'_>,
         responder: &mut Responder<'_>,
     ) -> Option<Call> {
-        let mut reply = self.reply(exchange, context);
-        match Pin::new(&mut reply).poll(context) {
-            Poll::Pending => Some(Call::new(Box::pin(Awaited(reply)))),
-            Poll::Ready(response) => {
-                responder.response(response);
-                None
-            }
-        }
+        self.reply(exchange, context).answer(context, responder)
     }
 
     fn reply(&self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Reply {
@@ -172,23 +164,4 @@ impl Endpoint for Layered {
         self.0.layers.iter().try_for_each(|layer| layer.check(scope))?;
         self.0.endpoint.check(scope)
     }
-}
-
-/// The reply of a whole chain.
-struct Awaited(Reply);
-
-impl Run for Awaited {
-    fn poll(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        responder: &mut Responder<'_>,
-    ) -> Poll<()> {
-        self.poll_response(context).map(|response| responder.response(response))
-    }
-
-    fn poll_response(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        Pin::new(&mut self.0).poll(context)
-    }
-
-    fn recycle(self: Pin<Box<Self>>) {}
 }

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::handler::Call;
-use crate::response::{IntoResponse, Response};
+use crate::handler::{Call, Run};
+use crate::response::{IntoResponse, Responder, Response};
 
 /// The response of what is inside of a middleware: there already, or a future of it. Dropping it
 /// cancels the handler where it stands.
@@ -31,6 +31,21 @@ impl Reply {
 
     pub(crate) fn running(call: Call) -> Reply {
         Reply(Progress::Running(call))
+    }
+
+    /// Writes the response if it is there by now; else it has to be waited for.
+    pub(crate) fn answer(
+        mut self,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Option<Call> {
+        match Future::poll(Pin::new(&mut self), context) {
+            Poll::Pending => Some(Call::new(Box::pin(self))),
+            Poll::Ready(response) => {
+                responder.response(response);
+                None
+            }
+        }
     }
 
     /// Changes the response: at once where it is there, which allocates nothing, or once it is.
@@ -61,6 +76,22 @@ impl Future for Reply {
         }
         response
     }
+}
+
+impl Run for Reply {
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Poll<()> {
+        self.poll_response(context).map(|response| responder.response(response))
+    }
+
+    fn poll_response(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        Future::poll(self, context)
+    }
+
+    fn recycle(self: Pin<Box<Self>>) {}
 }
 
 impl std::fmt::Debug for Reply {

@@ -81,6 +81,12 @@ impl MethodRouter {
         self.on(Method::OPTIONS, handler)
     }
 
+    /// Adds an endpoint that is not made of a handler.
+    pub(crate) fn on_endpoint(mut self, method: Method, make: EndpointMaker) -> MethodRouter {
+        self.endpoints.push((method, EndpointPlan { make, layers: Layers::new() }));
+        self
+    }
+
     /// Puts middleware around the handlers that were added before, and around the automatic
     /// answers. What was put around them before is inside of it.
     #[must_use]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use corelane_runtime::Shard;
 
 use crate::error::BoxError;
+use crate::files::Files;
 use crate::handler::{EndpointMaker, Handler, endpoint_maker};
 use crate::middleware::Layer;
 use crate::state::{StateMaker, state_maker};
@@ -101,6 +102,15 @@ impl Router {
     pub fn route(mut self, path: &str, methods: MethodRouter) -> Router {
         self.routes.push(RoutePlan { path: path.to_owned(), methods, groups: Vec::new() });
         self
+    }
+
+    /// Serves a directory below a prefix: see [`App::files`](crate::App::files).
+    ///
+    /// In a router that is to be nested, the prefix is at least one segment of its own.
+    #[must_use]
+    pub fn files(self, prefix: &str, files: impl Into<Files>) -> Router {
+        let routes = files.into().routes(prefix);
+        routes.into_iter().fold(self, |router, (path, methods)| router.route(&path, methods))
     }
 
     /// Puts the routes of another router below a prefix, which may have parameters.

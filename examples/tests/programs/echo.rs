@@ -21,7 +21,8 @@ const ROWS: &[(&str, u16, Option<&str>, &str)] = &[
         "a\0c",
     ),
     (
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nt: u\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3;x=y\r\nabc\r\n0\r\nt: u\r\n\r\n",
         200,
         Some("application/octet-stream"),
         "abc",

@@ -25,6 +25,7 @@
 //! `RefCell`. What another shard owns is reached with [`runtime::Shard::call`].
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod app;
 mod body;
 mod coding;
@@ -35,6 +36,7 @@ pub mod extract;
 mod files;
 mod handler;
 pub mod http1;
+mod into_response;
 mod json;
 pub mod middleware;
 mod problem;
@@ -44,6 +46,7 @@ mod serve;
 mod state;
 mod stats;
 
+pub use addresses::IntoAddresses;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
@@ -59,9 +62,10 @@ pub use extract::{
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use into_response::IntoHeaders;
 pub use json::Json;
 pub use problem::Problem;
-pub use response::{IntoHeaders, IntoResponse, Responder, Response};
+pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
 };

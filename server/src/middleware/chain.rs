@@ -38,8 +38,8 @@ pub trait Middleware: 'static {
     /// Answers the request, most often by what [`Inner::call`] answers.
     ///
     /// It is called when the handler's arguments can be taken: a handler that takes its body whole
-    /// has it received by then. The response may be changed freely, its [`body`](Response::body)
-    /// may be put into another one that is a stream.
+    /// has it received by then. The response may be changed freely; its body may be put into
+    /// another one that is a stream.
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply;
 
     /// Checks once, when a shard starts, what every request will need.

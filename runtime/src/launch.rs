@@ -1,6 +1,7 @@
 //! Starting the shards, each on its pinned thread, and the handle that stops them again.
 
 use std::error::Error;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use crate::driver::host::Machine;
 use crate::driver::ring::Uring;
 use crate::driver::{park, probe};
 use crate::error::RuntimeError;
+use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId, panic_text};
 use crate::stats::Stats;
+use crate::watch::Watch;
 
 /// What an application's start-up on a shard may fail with.
 pub type StartError = Box<dyn Error + Send + Sync>;
@@ -55,14 +58,30 @@ where
         .collect::<Result<_, RuntimeError>>()?;
     let stats: Vec<Arc<Stats>> = remotes.iter().map(|_| Arc::default()).collect();
     let origin = Instant::now();
-    let mut handle = Handle { remotes, stats, threads: Vec::new(), origin };
+    let offload = Arc::new(Pool::new(config.offload.job_count_max));
+    let mut handle = Handle {
+        remotes,
+        stats,
+        threads: Vec::new(),
+        offload: Arc::clone(&offload),
+        watch: None,
+        origin,
+    };
+    offload
+        .start(config.offload.thread_count, &config.offload_cpus, config.offload.nice)
+        .map_err(RuntimeError::Thread)?;
     let (ready, readiness) = mpsc::channel();
+    if !config.shard.stall_threshold.is_zero() {
+        let watch = Watch::start(config, &handle.remotes, &handle.stats);
+        handle.watch = Some(watch.map_err(RuntimeError::Thread)?);
+    }
     for (index, cpu) in config.cpus.iter().enumerate() {
         let seat = Seat {
             cpu: *cpu,
             config: config.shard.clone(),
             remote: Arc::clone(&handle.remotes[index]),
             peers: Arc::clone(&handle.remotes),
+            offload: Arc::clone(&offload),
             stats: Arc::clone(&handle.stats[index]),
             origin,
             ready: ready.clone(),
@@ -87,6 +106,7 @@ struct Seat {
     config: ShardConfig,
     remote: Arc<Remote>,
     peers: Arc<[Arc<Remote>]>,
+    offload: Arc<Pool>,
     stats: Arc<Stats>,
     origin: Instant,
     ready: mpsc::Sender<Ready>,
@@ -101,6 +121,7 @@ impl Seat {
     {
         let peers = Arc::clone(&self.peers);
         let id = self.remote.id;
+        self.remote.heartbeat.enter_thread();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_executor(start)));
         let outcome = outcome.unwrap_or_else(|panic| {
             let text = panic_text(&*panic).to_owned();
@@ -139,7 +160,7 @@ impl Seat {
         S: FnOnce(Rc<Shard>) -> F + 'static,
         F: Future<Output = Result<(), StartError>> + 'static,
     {
-        let Seat { config, remote, peers, stats, origin, ready, .. } = self;
+        let Seat { config, remote, peers, offload, stats, origin, ready, .. } = self;
         let pool = Rc::new(BufferPool::new(config.buffer_count, config.buffer_bytes));
         let mut ring = match Uring::new(&config, &pool, remote.alarm_fd(), origin) {
             Ok(ring) => ring,
@@ -152,8 +173,9 @@ impl Seat {
             tracing::info!(features = %ring.features(), "ring");
         }
         let now = moment_since(origin);
-        let shard =
-            Rc::new(Shard::new(&config, pool, remote, peers, stats, Box::new(Machine), now));
+        let host = Box::new(Machine { origin });
+        let shard = Shard::new(&config, pool, remote, peers, offload, stats, host, now);
+        let shard = Rc::new(shard);
         let current = shard.enter();
         shard.read_clock(&mut ring);
         let id = shard.id().0;
@@ -191,11 +213,12 @@ fn moment_since(origin: Instant) -> Moment {
 }
 
 /// The running shards. Dropping it stops them at once.
-#[derive(Debug)]
 pub struct Handle {
     remotes: Arc<[Arc<Remote>]>,
     stats: Vec<Arc<Stats>>,
     threads: Vec<JoinHandle<Result<(), RuntimeError>>>,
+    offload: Arc<Pool>,
+    watch: Option<Watch>,
     origin: Instant,
 }
 
@@ -208,6 +231,11 @@ impl Handle {
     /// The counters of each shard, by its number.
     pub fn stats(&self) -> &[Arc<Stats>] {
         &self.stats
+    }
+
+    /// What the offload pool does, and has done.
+    pub fn offload_stats(&self) -> OffloadStats {
+        self.offload.stats()
     }
 
     /// What signals and other threads use to end the shards.
@@ -264,6 +292,13 @@ impl Drop for Handle {
             self.stopper().stop();
             let _ = self.join_threads();
         }
+        self.offload.close();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("shards", &self.remotes).finish_non_exhaustive()
     }
 }
 

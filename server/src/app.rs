@@ -1,29 +1,29 @@
 //! The application: routes, per-shard state, settings; and how it is started.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Shard, ShardConfig,
-    ShardSockets, SignalWatch, StartError, Stats, Stopper, Topology, launch,
+    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, OffloadConfig,
+    OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats, Stopper,
+    Topology, launch,
 };
 
+use crate::addresses::IntoAddresses;
 use crate::config::ServerConfig;
 use crate::error::{BoxError, Error, Result};
-use crate::router::{MethodRouter, Routes};
+use crate::files::Files;
+use crate::handler::Handler;
+use crate::middleware::Layer;
+use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site};
+use crate::state::{Reach, StateMaker};
 use crate::stats::ServerStats;
 
 /// Descriptors that are kept for files, rings and logs when connections are counted.
 const DESCRIPTORS_RESERVED: usize = 64;
-
-type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
-
-/// Makes one kind of state on a shard and keeps it there.
-type StateMaker = Box<dyn Fn(Rc<Shard>) -> LocalFuture<Result<(), BoxError>> + Send + Sync>;
 
 /// An application to be served.
 ///
@@ -39,8 +39,8 @@ type StateMaker = Box<dyn Fn(Rc<Shard>) -> LocalFuture<Result<(), BoxError>> + S
 /// ```
 #[derive(Default)]
 pub struct App {
-    routes: Routes,
-    states: Vec<StateMaker>,
+    router: Router,
+    trailing_slash: TrailingSlash,
     runtime: Config,
     server: ServerConfig,
     addresses: Vec<Address>,
@@ -59,22 +59,76 @@ impl App {
     /// segments win over parameters. Two routes that match the same paths are an error at start.
     #[must_use]
     pub fn route(mut self, path: &str, methods: MethodRouter) -> App {
-        self.routes.add(path, methods);
+        self.router = self.router.route(path, methods);
+        self
+    }
+
+    /// Serves a directory, by its path or as [`files`](crate::files()) makes it, at and below a
+    /// prefix; `/` for all of the site. Routes win over files.
+    ///
+    /// A directory that does not exist is an error at start.
+    #[must_use]
+    pub fn files(mut self, prefix: &str, files: impl Into<Files>) -> App {
+        self.router = self.router.files(prefix, files);
+        self
+    }
+
+    /// Puts the routes of a router below a prefix: see [`Router::nest`].
+    #[must_use]
+    pub fn nest(mut self, prefix: &str, router: Router) -> App {
+        self.router = self.router.nest(prefix, router);
+        self
+    }
+
+    /// Adds the routes of a router: see [`Router::merge`].
+    #[must_use]
+    pub fn merge(mut self, router: Router) -> App {
+        self.router = self.router.merge(router);
+        self
+    }
+
+    /// Answers whatever no route answers, in the place of 404: see [`Router::fallback`].
+    #[must_use]
+    pub fn fallback<A: 'static>(mut self, handler: impl Handler<A>) -> App {
+        self.router = self.router.fallback(handler);
+        self
+    }
+
+    /// Puts middleware around everything that was added before: see [`Router::layer`].
+    ///
+    /// A request that breaks a rule of the protocol is refused before any middleware sees it.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> App {
+        self.router = self.router.layer(layer);
+        self
+    }
+
+    /// Puts middleware around the handlers of the routes that were added before: see
+    /// [`Router::route_layer`].
+    #[must_use]
+    pub fn route_layer(mut self, layer: impl Layer) -> App {
+        self.router = self.router.route_layer(layer);
+        self
+    }
+
+    /// What becomes of a path that would be a route but for a slash at its end. Default: it is not
+    /// found.
+    #[must_use]
+    pub fn trailing_slash(mut self, policy: TrailingSlash) -> App {
+        self.trailing_slash = policy;
         self
     }
 
     /// Makes a value on every shard before it accepts connections; handlers take it as
     /// [`State`](crate::State). It may be `!Send`: each shard has its own.
     #[must_use]
-    pub fn state<T, F>(self, make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static) -> App
+    pub fn state<T, F>(mut self, make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static) -> App
     where
         T: 'static,
         F: Future<Output = T> + 'static,
     {
-        self.try_state(move |shard| {
-            let made = make(shard);
-            async move { Ok::<T, BoxError>(made.await) }
-        })
+        self.router = self.router.state(make);
+        self
     }
 
     /// As [`state`](App::state), for what can fail: the first failure is the error of the start.
@@ -88,14 +142,7 @@ impl App {
         E: Into<BoxError>,
         F: Future<Output = Result<T, E>> + 'static,
     {
-        self.states.push(Box::new(move |shard| {
-            let made = make(Rc::clone(&shard));
-            Box::pin(async move {
-                let value = made.await.map_err(Into::into)?;
-                shard.set_local(Rc::new(value));
-                Ok(())
-            })
-        }));
+        self.router = self.router.try_state(make);
         self
     }
 
@@ -110,6 +157,13 @@ impl App {
     #[must_use]
     pub fn shard(mut self, shard: ShardConfig) -> App {
         self.runtime.shard = shard;
+        self
+    }
+
+    /// The threads that [`offload`](crate::offload) runs jobs on.
+    #[must_use]
+    pub fn offload(mut self, offload: OffloadConfig) -> App {
+        self.runtime.offload = offload;
         self
     }
 
@@ -136,14 +190,15 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
     ///
-    /// Prints one line to standard output when it is ready.
+    /// Listens on one address or several ([`IntoAddresses`]), beside those of
+    /// [`listen`](App::listen). Prints one line to standard output when it is ready.
     ///
     /// # Errors
     /// A setting or route that can not be obeyed, an address that can not be listened on, a
     /// machine without io_uring, a shard that failed.
-    pub fn serve(self, address: &str) -> Result<()> {
+    pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
         let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
-        let server = self.start(address)?;
+        let server = self.start(addresses)?;
         let signals = SignalWatch::new(server.stopper(), patience);
         let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
         if !is_quiet {
@@ -158,15 +213,13 @@ impl App {
     ///
     /// # Errors
     /// As [`serve`](App::serve).
-    pub fn start(mut self, address: &str) -> Result<Server> {
-        if !address.is_empty() {
-            self.addresses.insert(0, address.parse()?);
-        }
+    pub fn start(mut self, addresses: impl IntoAddresses) -> Result<Server> {
+        self.addresses.splice(..0, addresses.into_addresses()?);
         if self.addresses.is_empty() {
             return Err(ConfigError::new("listen", "name at least one address").into());
         }
         self.server.check()?;
-        self.routes.router()?;
+        self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let shard_count = checked.cpus().len();
@@ -175,8 +228,9 @@ impl App {
         let connections_max = connections_max(&self.server, shard_count)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Arc::new(Plan {
-            routes: self.routes,
-            states: self.states,
+            states: self.router.take_states(),
+            router: self.router,
+            trailing_slash: self.trailing_slash,
             config: Arc::new(self.server),
             connections_max,
             sockets: Mutex::new(Some(sockets)),
@@ -196,17 +250,18 @@ impl App {
     /// # Errors
     /// A setting or route that can not be obeyed.
     pub fn simulate(
-        self,
+        mut self,
         simulation: &mut corelane_runtime::simulation::Simulation,
         shard_count: usize,
         address: std::net::SocketAddr,
     ) -> Result<Vec<Arc<ServerStats>>> {
         self.server.check()?;
-        self.routes.router()?;
+        self.router.check(self.trailing_slash)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Rc::new(Plan {
-            routes: self.routes,
-            states: self.states,
+            states: self.router.take_states(),
+            router: self.router,
+            trailing_slash: self.trailing_slash,
             connections_max: self.server.connections_max.unwrap_or(usize::MAX),
             config: Arc::new(self.server),
             sockets: Mutex::new(None),
@@ -231,7 +286,8 @@ impl std::fmt::Debug for App {
 
 /// What every shard starts from.
 struct Plan {
-    routes: Routes,
+    router: Router,
+    trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
     config: Arc<ServerConfig>,
     connections_max: usize,
@@ -258,12 +314,11 @@ async fn open_site(
     listeners: Vec<Listener>,
 ) -> Result<(), StartError> {
     for make in &plan.states {
-        make(Rc::clone(shard)).await?;
+        make(Rc::clone(shard), Reach::Shard).await?;
     }
-    let router = plan.routes.router()?;
-    router.check(&plan.routes, shard)?;
+    let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    let site = Site::new(Arc::clone(&plan.config), router, stats, plan.connections_max);
+    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
     let site = Rc::new(site);
     for listener in listeners {
         shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
@@ -312,6 +367,11 @@ impl Server {
     /// The runtime's counters of each shard, by its number.
     pub fn runtime_stats(&self) -> &[Arc<Stats>] {
         self.handle.stats()
+    }
+
+    /// What the offload pool does, and has done.
+    pub fn offload_stats(&self) -> OffloadStats {
+        self.handle.offload_stats()
     }
 
     /// The server's counters of each shard, by its number.

@@ -1,31 +1,37 @@
 //! Doors for the micro-benchmarks: what is private, callable, and nothing more.
 
+use std::rc::Rc;
+
 use http::{Method, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::response::{IntoResponse, RequestFacts, Responder};
-use crate::router::{Found, MethodRouter, Router, Routes};
+use corelane_runtime::ShardId;
+use corelane_runtime::simulation::{Simulation, SimulationConfig};
 
-/// The router of one shard.
-pub struct Table(Router);
+use crate::response::{IntoResponse, RequestFacts, Responder};
+use crate::router::{self, Router, TrailingSlash};
+
+/// The routes of one shard, which is a simulated one.
+pub struct Table {
+    table: router::Table,
+    _simulation: Simulation,
+}
 
 impl Table {
-    /// Of these paths, each with its handlers; `None` where they can not be routed.
-    pub fn new(routes: impl IntoIterator<Item = (&'static str, MethodRouter)>) -> Option<Table> {
-        let mut table = Routes::default();
-        for (path, methods) in routes {
-            table.add(path, methods);
-        }
-        table.router().ok().map(Table)
+    /// Of these routes; `None` where they can not be made.
+    pub fn new(router: Router) -> Option<Table> {
+        let mut simulation = Simulation::new(1, SimulationConfig::default());
+        let shard = Rc::clone(simulation.shard(ShardId(0)));
+        let build =
+            async move { router::Table::build(&router, TrailingSlash::default(), &shard).await };
+        let table = simulation.block_on(ShardId(0), build).ok()?;
+        Some(Table { table, _simulation: simulation })
     }
 
-    /// How many parameters the path has, if there is a handler for it.
-    pub fn find(&self, method: &Method, path: &str) -> Option<usize> {
-        match self.0.find(method, path) {
-            Found::Endpoint { params, .. } => Some(params.len()),
-            _ => None,
-        }
+    /// How many parameters the path has, for the handler that was found.
+    pub fn find(&self, method: &Method, path: &str) -> usize {
+        self.table.find(method, path).params.len()
     }
 }
 

@@ -10,10 +10,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{ConfigError, Shard};
+use corelane_runtime::ConfigError;
 
-use crate::extract::{BodyUse, Exchange, FromRequest};
-use crate::response::{IntoResponse, Responder};
+use crate::extract::{BodyUse, Exchange, FromRequest, Scope};
+use crate::middleware::Reply;
+use crate::response::{IntoResponse, Responder, Response};
 
 /// An asynchronous function of up to eight extractors.
 ///
@@ -27,18 +28,14 @@ pub trait Handler<Arguments>: Clone + Send + Sync + 'static {
     /// What the arguments need of the request's body.
     const BODY: BodyUse;
 
-    /// Takes the arguments from the request and calls the function. `None` where one of them was
-    /// rejected, with the answer written.
+    /// Takes the arguments from the request and calls the function. The answer instead where one
+    /// of them was rejected.
     #[doc(hidden)]
-    fn call(
-        &self,
-        exchange: &mut Exchange<'_>,
-        responder: &mut Responder<'_>,
-    ) -> Option<Self::Future>;
+    fn call(&self, exchange: &mut Exchange<'_>) -> Result<Self::Future, Box<Response>>;
 
     /// Checks what the arguments will need of every request.
     #[doc(hidden)]
-    fn check(shard: &Shard) -> Result<(), ConfigError>;
+    fn check(scope: &Scope<'_>) -> Result<(), ConfigError>;
 }
 
 macro_rules! handler {
@@ -56,26 +53,17 @@ macro_rules! handler {
             const BODY: BodyUse = BodyUse::Unused$(.and($argument::BODY))*;
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every count")]
-            fn call(
-                &self,
-                exchange: &mut Exchange<'_>,
-                responder: &mut Responder<'_>,
-            ) -> Option<R> {
+            fn call(&self, exchange: &mut Exchange<'_>) -> Result<R, Box<Response>> {
                 $(
-                    let $argument = match $argument::from_request(exchange) {
-                        Ok(argument) => argument,
-                        Err(rejection) => {
-                            rejection.respond(responder);
-                            return None;
-                        }
-                    };
+                    let $argument = $argument::from_request(exchange)
+                        .map_err(|rejection| Box::new(rejection.into_response()))?;
                 )*
-                Some(self($($argument),*))
+                Ok(self($($argument),*))
             }
 
             #[allow(unused_variables, reason = "one macro for every count")]
-            fn check(shard: &Shard) -> Result<(), ConfigError> {
-                $($argument::check(shard)?;)*
+            fn check(scope: &Scope<'_>) -> Result<(), ConfigError> {
+                $($argument::check(scope)?;)*
                 Ok(())
             }
         }
@@ -92,14 +80,22 @@ handler!(A B C D E G);
 handler!(A B C D E G H);
 handler!(A B C D E G H I);
 
-/// A route's handler on one shard, whatever its types.
+/// What answers the requests of a route, on one shard, whatever its types.
 pub(crate) trait Endpoint {
     fn body_use(&self) -> BodyUse;
 
-    /// Starts a call; `None` where an argument was rejected, with the answer written.
-    fn start(&self, exchange: &mut Exchange<'_>, responder: &mut Responder<'_>) -> Option<Call>;
+    /// Answers at once, straight into the send buffer, or says what has to be waited for.
+    fn answer(
+        &self,
+        exchange: &mut Exchange<'_>,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Option<Call>;
 
-    fn check(&self, shard: &Shard) -> Result<(), ConfigError>;
+    /// As [`answer`](Endpoint::answer), for middleware: the response as a value.
+    fn reply(&self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Reply;
+
+    fn check(&self, scope: &Scope<'_>) -> Result<(), ConfigError>;
 }
 
 /// Makes a handler's endpoint on each shard.
@@ -129,17 +125,53 @@ impl<H: Handler<A>, A> Endpoint for Pooled<H, A> {
         H::BODY
     }
 
-    fn start(&self, exchange: &mut Exchange<'_>, responder: &mut Responder<'_>) -> Option<Call> {
-        let future = self.handler.call(exchange, responder)?;
+    fn answer(
+        &self,
+        exchange: &mut Exchange<'_>,
+        context: &mut Context<'_>,
+        responder: &mut Responder<'_>,
+    ) -> Option<Call> {
+        let mut running = match self.handler.call(exchange) {
+            Ok(future) => self.hold(future),
+            Err(rejection) => {
+                responder.response(*rejection);
+                return None;
+            }
+        };
+        if running.as_mut().poll(context, responder).is_pending() {
+            return Some(Call(Some(running)));
+        }
+        running.recycle();
+        None
+    }
+
+    fn reply(&self, exchange: &mut Exchange<'_>, context: &mut Context<'_>) -> Reply {
+        let mut running = match self.handler.call(exchange) {
+            Ok(future) => self.hold(future),
+            Err(rejection) => return Reply::ready(*rejection),
+        };
+        match running.as_mut().poll_response(context) {
+            Poll::Pending => Reply::running(Call(Some(running))),
+            Poll::Ready(response) => {
+                running.recycle();
+                Reply::ready(response)
+            }
+        }
+    }
+
+    fn check(&self, scope: &Scope<'_>) -> Result<(), ConfigError> {
+        H::check(scope)
+    }
+}
+
+impl<H: Handler<A>, A> Pooled<H, A> {
+    /// Puts a call into a box, an old one where there is one.
+    fn hold(&self, future: H::Future) -> Pin<Box<Running<H::Future>>> {
         let spare = self.spare.borrow_mut().pop();
         let mut running = spare
             .unwrap_or_else(|| Box::pin(Running { future: None, spare: Rc::clone(&self.spare) }));
         running.as_mut().project().future.set(Some(future));
-        Some(Call(Some(running)))
-    }
-
-    fn check(&self, shard: &Shard) -> Result<(), ConfigError> {
-        H::check(shard)
+        running
     }
 }
 
@@ -151,13 +183,17 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// A running handler, without its types.
-trait Run {
+/// A running handler, without its types. Not polled any more once it was ready.
+pub(crate) trait Run {
+    /// Ready once the response is written.
     fn poll(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         responder: &mut Responder<'_>,
     ) -> Poll<()>;
+
+    /// Ready with the response as a value.
+    fn poll_response(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response>;
 
     /// Drops the call and keeps its box for another one.
     fn recycle(self: Pin<Box<Self>>);
@@ -184,6 +220,11 @@ where
         }
     }
 
+    fn poll_response(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        let Some(future) = self.project().future.as_pin_mut() else { return Poll::Pending };
+        future.poll(context).map(IntoResponse::into_response)
+    }
+
     fn recycle(mut self: Pin<Box<Self>>) {
         self.as_mut().project().future.set(None);
         let spare = Rc::clone(&self.spare);
@@ -195,6 +236,18 @@ where
 pub(crate) struct Call(Option<Pin<Box<dyn Run>>>);
 
 impl Call {
+    pub(crate) fn new(running: Pin<Box<dyn Run>>) -> Call {
+        Call(Some(running))
+    }
+
+    /// Ready with the response as a value.
+    pub(crate) fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Response> {
+        match &mut self.0 {
+            Some(running) => running.as_mut().poll_response(context),
+            None => Poll::Pending,
+        }
+    }
+
     /// Ready once the response is written.
     pub(crate) fn poll(
         &mut self,

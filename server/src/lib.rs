@@ -25,38 +25,51 @@
 //! `RefCell`. What another shard owns is reached with [`runtime::Shard::call`].
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod app;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
 mod body;
+mod coding;
 mod config;
 mod date;
 mod error;
 pub mod extract;
+mod files;
 mod handler;
 pub mod http1;
+mod into_response;
 mod json;
+pub mod middleware;
 mod problem;
 mod response;
 mod router;
 mod serve;
+mod state;
 mod stats;
 
+pub use addresses::IntoAddresses;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
+pub use coding::Coding;
 pub use config::ServerConfig;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
+pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield_if_needed};
 pub use error::{BoxError, Error, Result};
 pub use extract::{
-    BodyChunk, Exchange, FromRequest, Headers, Path, PeerAddress, Query, Request, RequestBody,
-    RequestBodyError, State,
+    BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,
+    Request, RequestBody, RequestBodyError, Scope, State,
 };
+pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use into_response::IntoHeaders;
 pub use json::Json;
 pub use problem::Problem;
-pub use response::{IntoHeaders, IntoResponse, Responder, Response};
-pub use router::{MethodRouter, delete, get, patch, post, put};
+pub use response::{IntoResponse, Responder, Response};
+pub use router::{
+    MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
+};
 pub use stats::{Deadline, ServerStats};

@@ -87,7 +87,7 @@ async fn count_bytes(mut body: RequestBody) -> Result<String, RequestBodyError> 
 }
 
 async fn collect_five(mut body: RequestBody) -> Result<Vec<u8>, RequestBodyError> {
-    body.collect(5).await
+    body.collect_up_to(5).await
 }
 
 #[test]
@@ -622,7 +622,7 @@ fn what_can_not_work_is_an_error_at_start() {
     assert!(start_error(App::new().config(config)).contains("pipelined_max: 0"));
 
     let server = TestServer::start(App::new());
-    let second = App::new().start(&server.address.to_string());
+    let second = App::new().start(server.address);
     let error = second.map(|_| ()).expect_err("an error").to_string();
     assert!(error.contains(&server.address.to_string()), "{error}");
     server.stop();

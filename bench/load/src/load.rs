@@ -138,6 +138,7 @@ fn shards(arguments: &LoadArguments) -> Result<CheckedConfig, LoadError> {
             reactor_period: Duration::from_millis(100),
             ..ShardConfig::default()
         },
+        ..Config::default()
     };
     Ok(config.checked(&Topology::detect())?)
 }

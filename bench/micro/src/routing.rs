@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use corelane::bench::Table;
-use corelane::{Method, get};
+use corelane::{Method, Router, get};
 
 use crate::Case;
 
@@ -52,9 +52,10 @@ fn look_up(count: u64, find: impl Fn(&str) -> Option<usize>) -> u64 {
 
 /// Also finds the method.
 fn corelane(count: u64) -> u64 {
-    let routes = PATTERNS.map(|path| (path, get(async || "")));
-    let Some(table) = Table::new(routes) else { return 0 };
-    look_up(count, |path| table.find(black_box(&Method::GET), path))
+    let add = |router: Router, path| router.route(path, get(async || ""));
+    let router = PATTERNS.into_iter().fold(Router::new(), add);
+    let Some(table) = Table::new(router) else { return 0 };
+    look_up(count, |path| Some(table.find(black_box(&Method::GET), path)))
 }
 
 fn matchit(count: u64) -> u64 {

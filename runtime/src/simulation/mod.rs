@@ -46,6 +46,7 @@ use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
 use crate::listener::{Address, Listener};
+use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId};
 use crate::world::Wait;
@@ -60,6 +61,8 @@ pub struct SimulationConfig {
     pub shard_count: usize,
     /// The size of each. Default: 8 buffers of 256 bytes, so that every bound is soon met.
     pub shard: ShardConfig,
+    /// Jobs that may wait to be run off the shards. Default 4.
+    pub offload_job_count_max: usize,
     /// What goes wrong.
     pub faults: Faults,
     /// Bytes that are under way in one direction of a connection, at most. Default 1024.
@@ -80,6 +83,7 @@ impl Default for SimulationConfig {
                 unread_bytes_max: 1024,
                 ..ShardConfig::default()
             },
+            offload_job_count_max: 4,
             faults: Faults::default(),
             socket_bytes_max: 1024,
             step_count_max: 1_000_000,
@@ -94,6 +98,7 @@ pub struct Simulation {
     config: SimulationConfig,
     network: Rc<RefCell<Network>>,
     seats: Vec<Seat>,
+    offload: Arc<Pool>,
 }
 
 /// A shard and what lies below it.
@@ -111,6 +116,7 @@ enum Event {
     Perform { shard: usize, operation: usize },
     PeerSends(usize),
     PeerReceives(usize),
+    Offloaded,
 }
 
 impl Simulation {
@@ -123,6 +129,7 @@ impl Simulation {
             .map(|index| Remote::new(ShardId(index), job_count_max, Alarm::silent()))
             .map(Arc::new)
             .collect();
+        let offload = Arc::new(Pool::new(config.offload_job_count_max));
         let seats = remotes.iter().map(|remote| {
             let pool = BufferPool::new(config.shard.buffer_count, config.shard.buffer_bytes);
             let pool = Rc::new(pool);
@@ -131,6 +138,7 @@ impl Simulation {
                 Rc::clone(&pool),
                 Arc::clone(remote),
                 Arc::clone(&remotes),
+                Arc::clone(&offload),
                 Arc::default(),
                 Box::new(SimulatedHost(Rc::clone(&network))),
                 network.borrow().now,
@@ -142,7 +150,8 @@ impl Simulation {
                 is_restless: true,
             }
         });
-        Simulation { seed, seats: seats.collect(), network: Rc::clone(&network), config }
+        let seats = seats.collect();
+        Simulation { seed, seats, network: Rc::clone(&network), offload, config }
     }
 
     /// The seed of this run.
@@ -194,6 +203,11 @@ impl Simulation {
         Some(Peer::new(&self.network, end))
     }
 
+    /// What became of the jobs that were offloaded.
+    pub fn offload_stats(&self) -> OffloadStats {
+        self.offload.stats()
+    }
+
     /// Changes what goes wrong from now on.
     pub fn set_faults(&mut self, faults: Faults) {
         self.network.borrow_mut().faults = faults;
@@ -225,6 +239,10 @@ impl Simulation {
         match event {
             Event::PeerSends(peer) => network.peer_send(peer),
             Event::PeerReceives(peer) => network.peer_receive(peer),
+            Event::Offloaded => {
+                drop(network);
+                self.offload.run_next();
+            }
             Event::Turn(shard) => {
                 drop(network);
                 self.turn(shard);
@@ -300,6 +318,9 @@ impl Simulation {
             }
             let performable = seat.ring.performable();
             events.extend(performable.map(|operation| Event::Perform { shard, operation }));
+        }
+        if self.offload.stats().queued > 0 {
+            events.push(Event::Offloaded);
         }
         for peer in 0..network.peers.len() {
             if network.peer_can_send(peer) {

@@ -12,11 +12,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use corelane_runtime::Received;
+use futures_core::Stream;
 use http::StatusCode;
 
 use super::{BodyUse, Exchange, FromRequest};
@@ -30,7 +32,19 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 pub(crate) enum Source<'a> {
     None,
     Whole(&'a mut [u8]),
-    Stream(&'a Rc<Channel>),
+    Owned(Vec<u8>),
+    Stream(RequestBody),
+}
+
+impl Source<'_> {
+    pub(crate) fn into_owned(self) -> Source<'static> {
+        match self {
+            Source::None => Source::None,
+            Source::Whole(bytes) => Source::Owned(bytes.to_vec()),
+            Source::Owned(bytes) => Source::Owned(bytes),
+            Source::Stream(body) => Source::Stream(body),
+        }
+    }
 }
 
 /// A piece of a body. Dropping it soon lets the shard receive into the same memory again.
@@ -77,11 +91,40 @@ impl fmt::Debug for BodyChunk {
     }
 }
 
+impl From<Bytes> for BodyChunk {
+    fn from(bytes: Bytes) -> BodyChunk {
+        BodyChunk(Chunk::Copied(bytes))
+    }
+}
+
 /// The request's body as a stream, up to the route's limit.
-#[derive(Debug)]
-pub struct RequestBody(Rc<Channel>);
+pub struct RequestBody(Chunks);
+
+enum Chunks {
+    /// As they come from the socket.
+    Received(Rc<Channel>),
+    /// As middleware hands them on.
+    Changed(Pin<Box<dyn Stream<Item = Result<BodyChunk, RequestBodyError>>>>),
+}
 
 impl RequestBody {
+    /// A body in the place of the received one: for middleware that decodes or watches it.
+    pub fn new(
+        chunks: impl Stream<Item = Result<BodyChunk, RequestBodyError>> + 'static,
+    ) -> RequestBody {
+        RequestBody(Chunks::Changed(Box::pin(chunks)))
+    }
+
+    pub(crate) fn received(channel: &Rc<Channel>) -> RequestBody {
+        RequestBody(Chunks::Received(Rc::clone(channel)))
+    }
+
+    fn empty() -> RequestBody {
+        let channel = Channel::default();
+        channel.end(Ok(()));
+        RequestBody(Chunks::Received(Rc::new(channel)))
+    }
+
     /// The next piece; `None` at the end of the body.
     ///
     /// While nobody asks, nothing more than 64 KiB is received. Once the handler has answered,
@@ -91,14 +134,24 @@ impl RequestBody {
     /// The peer went away or broke the framing. The handler is dropped soon after: its answer
     /// could not be sent.
     pub async fn chunk(&mut self) -> Option<Result<BodyChunk, RequestBodyError>> {
-        poll_fn(|context| self.0.poll_chunk(context)).await
+        poll_fn(|context| self.poll_chunk(context)).await
+    }
+
+    fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyChunk, RequestBodyError>>> {
+        match &mut self.0 {
+            Chunks::Received(channel) => channel.poll_chunk(context),
+            Chunks::Changed(chunks) => chunks.as_mut().poll_next(context),
+        }
     }
 
     /// The whole rest, if it is at most `bytes_max` bytes.
     ///
     /// # Errors
     /// As [`chunk`](RequestBody::chunk), and where there is more.
-    pub async fn collect(&mut self, bytes_max: usize) -> Result<Vec<u8>, RequestBodyError> {
+    pub async fn collect_up_to(&mut self, bytes_max: usize) -> Result<Vec<u8>, RequestBodyError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk().await {
             let chunk = chunk?;
@@ -108,6 +161,20 @@ impl RequestBody {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<BodyChunk, RequestBodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_chunk(context)
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").finish_non_exhaustive()
     }
 }
 
@@ -218,15 +285,7 @@ impl FromRequest for RequestBody {
     const BODY: BodyUse = BodyUse::Stream;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<RequestBody, Infallible> {
-        let channel = match &exchange.body {
-            Source::Stream(channel) => Rc::clone(channel),
-            Source::None | Source::Whole(_) => {
-                let channel = Channel::default();
-                channel.end(Ok(()));
-                Rc::new(channel)
-            }
-        };
-        Ok(RequestBody(channel))
+        Ok(exchange.take_stream().unwrap_or_else(RequestBody::empty))
     }
 }
 

@@ -5,26 +5,38 @@
 //! parsed in place. Which of the three it is, the argument's type says ([`BodyUse`]).
 
 mod body;
+mod extension;
 mod headers;
+mod kept;
+mod params;
 mod path;
 mod peer;
 mod query;
 mod request;
+mod scope;
 mod state;
 
 pub use body::{BodyChunk, RequestBody, RequestBodyError};
 pub(crate) use body::{Channel, Source};
+pub use extension::Extension;
+pub(crate) use extension::Extensions;
 pub use headers::Headers;
+pub(crate) use kept::{Kept, Peer};
+pub(crate) use params::Params;
 pub use path::Path;
 pub use peer::PeerAddress;
 pub use query::Query;
 pub use request::Request;
+pub use scope::Scope;
+pub(crate) use scope::States;
 pub use state::State;
 
+use std::any::TypeId;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use corelane_runtime::{ConfigError, Shard, Stream};
+use corelane_runtime::{ConfigError, Shard};
 use http::{Method, Version};
 
 use crate::http1::{Field, Head};
@@ -73,26 +85,27 @@ pub trait FromRequest: Sized {
     ///
     /// # Errors
     /// What is missing: the server does not start then.
-    fn check(shard: &Shard) -> Result<(), ConfigError> {
-        let _ = shard;
+    fn check(scope: &Scope<'_>) -> Result<(), ConfigError> {
+        let _ = scope;
         Ok(())
     }
 }
 
-/// One request and what belongs to it, as extractors see it.
+/// One request and what belongs to it, as middleware and extractors see it.
 pub struct Exchange<'a> {
     pub(crate) head: &'a Head,
     /// The bytes of the head, to which the spans refer.
     pub(crate) bytes: &'a [u8],
-    pub(crate) fields: &'a [Field],
+    pub(crate) fields: Cow<'a, [Field]>,
     pub(crate) params: Params<'a>,
+    /// Where in the path the part behind the prefix of a nested router starts.
+    pub(crate) path_rest: usize,
     pub(crate) body: Source<'a>,
-    pub(crate) stream: &'a Stream,
-    pub(crate) shard: &'a Rc<Shard>,
+    pub(crate) body_bytes_max: u64,
+    pub(crate) peer: Peer<'a>,
+    pub(crate) scope: Scope<'a>,
+    pub(crate) extensions: Extensions,
 }
-
-/// The values of the path's parameters, still percent-encoded.
-pub(crate) type Params<'a> = matchit::Params<'a, 'a>;
 
 impl<'a> Exchange<'a> {
     /// The method.
@@ -108,6 +121,12 @@ impl<'a> Exchange<'a> {
     /// The path as it was sent: still percent-encoded.
     pub fn path(&self) -> &'a str {
         text(self.head.path(self.bytes))
+    }
+
+    /// What of the path is behind the prefix under which a nested router's fallback was found; the
+    /// whole path for every other handler.
+    pub fn path_rest(&self) -> &'a str {
+        self.path().get(self.path_rest..).unwrap_or_default()
     }
 
     /// The query behind the `?`, as it was sent.
@@ -127,15 +146,40 @@ impl<'a> Exchange<'a> {
     }
 
     /// Names and values of all fields, in the order in which they came.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let bytes = self.bytes;
         let fields = self.fields.iter();
         fields.map(move |field| (text(field.name.of(bytes)), field.value.of(bytes)))
     }
 
+    /// Hides every field with this name, in any letter case, from whoever looks next: for
+    /// middleware that has used it up, such as the coding of a body that it decodes.
+    pub fn remove_header(&mut self, name: &str) {
+        let bytes = self.bytes;
+        let is_named = |field: &Field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes());
+        if self.fields.iter().any(is_named) {
+            self.fields.to_mut().retain(|field| !is_named(field));
+        }
+    }
+
     /// A path parameter by its name, still percent-encoded.
     pub fn param(&self, name: &str) -> Option<&'a str> {
-        self.params.get(name)
+        self.params.find(name)
+    }
+
+    /// How the handler takes the body: what of [`body_mut`](Exchange::body_mut) and
+    /// [`take_stream`](Exchange::take_stream) there is.
+    pub fn body_use(&self) -> BodyUse {
+        match self.body {
+            Source::None => BodyUse::Unused,
+            Source::Whole(_) | Source::Owned(_) => BodyUse::Whole,
+            Source::Stream(_) => BodyUse::Stream,
+        }
+    }
+
+    /// Bytes that the route takes of a body: also the bound of one that middleware decodes.
+    pub fn body_bytes_max(&self) -> u64 {
+        self.body_bytes_max
     }
 
     /// The whole body; empty unless an argument asked for it ([`BodyUse::Whole`]). It may be
@@ -143,13 +187,52 @@ impl<'a> Exchange<'a> {
     pub fn body_mut(&mut self) -> &mut [u8] {
         match &mut self.body {
             Source::Whole(bytes) => bytes,
+            Source::Owned(bytes) => bytes,
             _ => &mut [],
         }
     }
 
+    /// Puts another body in the place of a whole one, such as the decoded one.
+    pub fn set_body(&mut self, body: Vec<u8>) {
+        self.body = Source::Owned(body);
+    }
+
+    /// The body as a stream, where the handler asks for that ([`BodyUse::Stream`]). Middleware
+    /// that takes it gives the handler another one by [`set_stream`](Exchange::set_stream).
+    pub fn take_stream(&mut self) -> Option<RequestBody> {
+        match std::mem::replace(&mut self.body, Source::None) {
+            Source::Stream(body) => Some(body),
+            other => {
+                self.body = other;
+                None
+            }
+        }
+    }
+
+    /// The stream that the handler will read.
+    pub fn set_stream(&mut self, body: RequestBody) {
+        self.body = Source::Stream(body);
+    }
+
+    /// Attaches a value to the request, for inner middleware and for the handler, who take it as
+    /// [`Extension`]. The last one of a type counts.
+    pub fn insert<T: 'static>(&mut self, value: Rc<T>) {
+        self.extensions.insert(TypeId::of::<T>(), value);
+    }
+
+    /// A value that outer middleware has attached.
+    pub fn extension<T: 'static>(&self) -> Option<Rc<T>> {
+        self.extensions.find()
+    }
+
+    /// The state of this type: of the innermost group that has one, else the application's.
+    pub fn state<T: 'static>(&self) -> Option<Rc<T>> {
+        self.scope.state()
+    }
+
     /// The shard that handles the request.
     pub fn shard(&self) -> &Rc<Shard> {
-        self.shard
+        self.scope.shard
     }
 }
 
@@ -176,8 +259,8 @@ impl<T: FromRequest> FromRequest for Option<T> {
         Ok(T::from_request(exchange).ok())
     }
 
-    fn check(shard: &Shard) -> Result<(), ConfigError> {
-        T::check(shard)
+    fn check(scope: &Scope<'_>) -> Result<(), ConfigError> {
+        T::check(scope)
     }
 }
 
@@ -191,8 +274,8 @@ impl<T: FromRequest> FromRequest for Result<T, T::Rejection> {
         Ok(T::from_request(exchange))
     }
 
-    fn check(shard: &Shard) -> Result<(), ConfigError> {
-        T::check(shard)
+    fn check(scope: &Scope<'_>) -> Result<(), ConfigError> {
+        T::check(scope)
     }
 }
 
@@ -209,6 +292,6 @@ impl FromRequest for Rc<Shard> {
     type Rejection = Infallible;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<Rc<Shard>, Infallible> {
-        Ok(Rc::clone(exchange.shard))
+        Ok(Rc::clone(exchange.shard()))
     }
 }

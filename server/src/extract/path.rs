@@ -270,7 +270,7 @@ mod tests {
     fn read<T: DeserializeOwned>(route: &str, path: &str) -> Result<T, String> {
         let mut router = matchit::Router::new();
         router.insert(route, ()).expect("route");
-        let params = router.at(path).expect("match").params;
+        let params = Params::Matched(router.at(path).expect("match").params);
         T::deserialize(PathDeserializer(&params)).map_err(|error| error.to_string())
     }
 

@@ -21,7 +21,7 @@ impl FromRequest for PeerAddress {
     type Rejection = Problem;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<PeerAddress, Problem> {
-        let address = exchange.stream.peer_address().map(PeerAddress);
+        let address = exchange.peer.address().map(PeerAddress);
         // The peer has reset the connection: nobody will read this answer.
         address.map_err(|_| Problem::new(StatusCode::BAD_REQUEST).detail("the peer is gone"))
     }

@@ -4,14 +4,15 @@ use std::any::type_name;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use corelane_runtime::{ConfigError, Shard};
+use corelane_runtime::ConfigError;
 use http::StatusCode;
 
-use super::{Exchange, FromRequest};
+use super::{Exchange, FromRequest, Scope};
 use crate::problem::Problem;
 
-/// The value that [`App::state`](crate::App::state) made on this shard. Cloning it is cheap, and
-/// it may be kept across `.await`; interior changes go through `Cell` or `RefCell`.
+/// The value that [`App::state`](crate::App::state) or [`Router::state`](crate::Router::state) made
+/// on this shard; that of the innermost router wins. Cloning it is cheap, and it may be kept across
+/// `.await`; interior changes go through `Cell` or `RefCell`.
 #[derive(Debug)]
 pub struct State<T>(
     /// The value, shared with every other handler of this shard.
@@ -36,13 +37,13 @@ impl<T: 'static> FromRequest for State<T> {
     type Rejection = Problem;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<State<T>, Problem> {
-        let state = exchange.shard.local::<T>().map(State);
+        let state = exchange.state().map(State);
         // Checked when the shard started; gone only where the application replaced it since.
         state.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    fn check(shard: &Shard) -> Result<(), ConfigError> {
-        if shard.local::<T>().is_some() {
+    fn check(scope: &Scope<'_>) -> Result<(), ConfigError> {
+        if scope.state::<T>().is_some() {
             return Ok(());
         }
         let name = type_name::<T>();

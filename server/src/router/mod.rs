@@ -1,251 +1,243 @@
-//! From a request's method and path to the endpoint that answers it.
+//! From a request's method and path to what answers it.
+//!
+//! [`Router`] collects routes; each shard makes a `Table` of them when it starts.
 
+mod answers;
+mod method;
+mod path;
 mod pattern;
+mod table;
 
-use std::borrow::Cow;
+use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use corelane_runtime::{ConfigError, Shard};
-use http::{HeaderValue, Method, StatusCode, header};
+use corelane_runtime::Shard;
 
-use crate::extract::Params;
-use crate::handler::{Endpoint, EndpointMaker, Handler, endpoint_maker};
-use crate::problem::Problem;
-use crate::response::{IntoResponse, Responder};
+use crate::error::BoxError;
+use crate::files::Files;
+use crate::handler::{EndpointMaker, Handler, endpoint_maker};
+use crate::middleware::Layer;
+use crate::state::{StateMaker, state_maker};
+pub use method::{MethodRouter, any, delete, get, head, options, patch, post, put};
+pub(crate) use path::normalize;
+pub(crate) use table::{Found, Table};
 
-/// The handlers of one path, by method.
+/// What becomes of a path that would be a route but for a slash at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrailingSlash {
+    /// `/a` and `/a/` are two paths; what is not routed is not found. The default, since they are
+    /// two to caches and to relative links as well.
+    #[default]
+    Strict,
+    /// 308 to the path that is routed, with the query.
+    Redirect,
+    /// Both are answered by the route.
+    Ignore,
+}
+
+/// Routes with their own middleware and state, to be nested or merged into an
+/// [`App`](crate::App) or another router.
 ///
-/// `HEAD` is answered by the `GET` handler without its content, unless there is one of its own;
-/// `OPTIONS` with the list of methods; any other method with 405 and that list.
+/// ```
+/// use corelane::middleware::{Next, from_fn};
+/// use corelane::{App, Path, Router, State, get};
+///
+/// let items = Router::new()
+///     .state(async |_shard| vec!["nut", "bolt"])
+///     .route("/", get(async |items: State<Vec<&'static str>>| items.join(", ")))
+///     .route("/{id}", get(async |Path(id): Path<usize>| format!("item {id}")))
+///     .layer(from_fn(async |next: Next| next.run().await));
+/// let app = App::new().nest("/items", items); // answers /items and /items/7
+/// # let _ = app;
+/// ```
 #[derive(Default)]
-pub struct MethodRouter {
-    makers: Vec<(Method, EndpointMaker)>,
-    body_bytes_max: Option<u64>,
+pub struct Router {
+    pub(crate) routes: Vec<RoutePlan>,
+    pub(crate) fallbacks: Vec<FallbackPlan>,
+    /// Layers of the answer to what nothing was found for, while there is no fallback.
+    pub(crate) not_found_layers: Layers,
+    states: Vec<StateMaker>,
+    /// What is wrong with the calls that made it, for the start to report.
+    pub(crate) problems: Vec<String>,
 }
 
-impl MethodRouter {
-    /// Adds a handler for a method; the last one for a method counts.
-    #[must_use]
-    pub fn on<A: 'static>(mut self, method: Method, handler: impl Handler<A>) -> MethodRouter {
-        self.makers.retain(|(known, _)| *known != method);
-        self.makers.push((method, endpoint_maker(handler)));
-        self
-    }
+/// Layers around an endpoint; the outermost is the last one.
+pub(crate) type Layers = Vec<Arc<dyn Layer>>;
 
-    /// Adds a handler for `GET`.
-    #[must_use]
-    pub fn get<A: 'static>(self, handler: impl Handler<A>) -> MethodRouter {
-        self.on(Method::GET, handler)
-    }
+/// States that the routes of one router share.
+pub(crate) type Group = Arc<Vec<StateMaker>>;
 
-    /// Adds a handler for `POST`.
-    #[must_use]
-    pub fn post<A: 'static>(self, handler: impl Handler<A>) -> MethodRouter {
-        self.on(Method::POST, handler)
-    }
-
-    /// Adds a handler for `PUT`.
-    #[must_use]
-    pub fn put<A: 'static>(self, handler: impl Handler<A>) -> MethodRouter {
-        self.on(Method::PUT, handler)
-    }
-
-    /// Adds a handler for `PATCH`.
-    #[must_use]
-    pub fn patch<A: 'static>(self, handler: impl Handler<A>) -> MethodRouter {
-        self.on(Method::PATCH, handler)
-    }
-
-    /// Adds a handler for `DELETE`.
-    #[must_use]
-    pub fn delete<A: 'static>(self, handler: impl Handler<A>) -> MethodRouter {
-        self.on(Method::DELETE, handler)
-    }
-
-    /// Bytes of a request body on this path, instead of the server's limit. Beyond it: 413.
-    #[must_use]
-    pub fn body_bytes_max(mut self, bytes: u64) -> MethodRouter {
-        self.body_bytes_max = Some(bytes);
-        self
-    }
+/// One path, as it was asked for.
+pub(crate) struct RoutePlan {
+    pub(crate) path: String,
+    pub(crate) methods: MethodRouter,
+    /// The innermost group is the first one.
+    pub(crate) groups: Vec<Group>,
 }
 
-impl std::fmt::Debug for MethodRouter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.makers.iter().map(|(method, _)| method)).finish()
-    }
-}
-
-/// A handler for `GET`, to which others can be added.
-pub fn get<A: 'static>(handler: impl Handler<A>) -> MethodRouter {
-    MethodRouter::default().get(handler)
-}
-
-/// A handler for `POST`, to which others can be added.
-pub fn post<A: 'static>(handler: impl Handler<A>) -> MethodRouter {
-    MethodRouter::default().post(handler)
-}
-
-/// A handler for `PUT`, to which others can be added.
-pub fn put<A: 'static>(handler: impl Handler<A>) -> MethodRouter {
-    MethodRouter::default().put(handler)
-}
-
-/// A handler for `PATCH`, to which others can be added.
-pub fn patch<A: 'static>(handler: impl Handler<A>) -> MethodRouter {
-    MethodRouter::default().patch(handler)
-}
-
-/// A handler for `DELETE`, to which others can be added.
-pub fn delete<A: 'static>(handler: impl Handler<A>) -> MethodRouter {
-    MethodRouter::default().delete(handler)
-}
-
-/// All routes of an application: what the shards' routers are made from.
-#[derive(Default)]
-pub(crate) struct Routes(Vec<(String, MethodRouter)>);
-
-impl Routes {
-    pub(crate) fn add(&mut self, path: &str, methods: MethodRouter) {
-        self.0.push((path.to_owned(), methods));
-    }
-
-    /// The router of one shard.
-    pub(crate) fn router(&self) -> Result<Router, ConfigError> {
-        let mut table = matchit::Router::new();
-        for (path, methods) in &self.0 {
-            let route = Route::new(methods);
-            let inserted = pattern::check(path).and_then(|()| {
-                table.insert(path.as_str(), route).map_err(|error| pattern::explain(path, &error))
-            });
-            inserted.map_err(|problem| ConfigError::new("route", problem))?;
-        }
-        Ok(Router { table })
-    }
-}
-
-/// One path's endpoints on one shard.
-pub(crate) struct Route {
+/// What answers below a prefix where no route does.
+pub(crate) struct FallbackPlan {
+    /// Empty for the whole application.
+    pub(crate) prefix: String,
+    pub(crate) endpoint: EndpointPlan,
     pub(crate) body_bytes_max: Option<u64>,
-    endpoints: Vec<(Method, Rc<dyn Endpoint>)>,
-    /// The value of `Allow`.
-    allow: HeaderValue,
+    pub(crate) groups: Vec<Group>,
 }
 
-impl Route {
-    fn new(methods: &MethodRouter) -> Route {
-        let endpoints: Vec<_> =
-            methods.makers.iter().map(|(method, make)| (method.clone(), make())).collect();
-        let mut allowed: Vec<&str> = endpoints.iter().map(|(method, _)| method.as_str()).collect();
-        if allowed.contains(&"GET") && !allowed.contains(&"HEAD") {
-            allowed.push("HEAD");
-        }
-        if !allowed.contains(&"OPTIONS") {
-            allowed.push("OPTIONS");
-        }
-        // Methods are tokens, so the list is always a valid value.
-        let allow = HeaderValue::from_str(&allowed.join(", "));
-        let allow = allow.unwrap_or_else(|_| HeaderValue::from_static(""));
-        Route { body_bytes_max: methods.body_bytes_max, endpoints, allow }
-    }
-
-    fn endpoint(&self, method: &Method) -> Option<&Rc<dyn Endpoint>> {
-        let find = |wanted: &Method| {
-            self.endpoints.iter().find(|(known, _)| known == wanted).map(|(_, endpoint)| endpoint)
-        };
-        // RFC 9110 section 9.3.2: HEAD is GET without the content.
-        find(method).or_else(|| if *method == Method::HEAD { find(&Method::GET) } else { None })
-    }
-}
-
-/// Where a request goes.
-pub(crate) enum Found<'r> {
-    Endpoint {
-        route: &'r Route,
-        endpoint: &'r Rc<dyn Endpoint>,
-        params: Params<'r>,
-    },
-    /// The path is known, the method is not.
-    OtherMethod(&'r Route),
-    Nothing,
-}
-
-/// The routes of one shard.
-pub(crate) struct Router {
-    table: matchit::Router<Route>,
+/// A handler and the layers around it.
+pub(crate) struct EndpointPlan {
+    pub(crate) make: EndpointMaker,
+    pub(crate) layers: Layers,
 }
 
 impl Router {
-    pub(crate) fn check(&self, routes: &Routes, shard: &Shard) -> Result<(), ConfigError> {
-        for (path, _) in &routes.0 {
-            // Each pattern matches itself, braces and all.
-            let Ok(found) = self.table.at(path) else { continue };
-            for (method, endpoint) in &found.value.endpoints {
-                endpoint.check(shard).map_err(|error| {
-                    let problem = format!("{method} {path}: {}", error.problem);
-                    ConfigError::new(error.key, problem)
-                })?;
+    /// A router without routes.
+    pub fn new() -> Router {
+        Router::default()
+    }
+
+    /// Routes a path to its handlers: see [`App::route`](crate::App::route).
+    #[must_use]
+    pub fn route(mut self, path: &str, methods: MethodRouter) -> Router {
+        self.routes.push(RoutePlan { path: path.to_owned(), methods, groups: Vec::new() });
+        self
+    }
+
+    /// Serves a directory below a prefix: see [`App::files`](crate::App::files).
+    ///
+    /// In a router that is to be nested, the prefix is at least one segment of its own.
+    #[must_use]
+    pub fn files(self, prefix: &str, files: impl Into<Files>) -> Router {
+        let routes = files.into().routes(prefix);
+        routes.into_iter().fold(self, |router, (path, methods)| router.route(&path, methods))
+    }
+
+    /// Puts the routes of another router below a prefix, which may have parameters.
+    ///
+    /// Its path `/` becomes the prefix itself. Its fallback answers what it does not route below
+    /// the prefix; without one, the outer fallback does.
+    #[must_use]
+    pub fn nest(mut self, prefix: &str, mut inner: Router) -> Router {
+        if let Err(problem) = pattern::check_prefix(prefix) {
+            self.problems.push(problem);
+        }
+        for route in &mut inner.routes {
+            if let Err(problem) = pattern::check(&route.path) {
+                self.problems.push(format!("{problem}, below \"{prefix}\""));
             }
+            route.path = pattern::join(prefix, &route.path);
         }
-        Ok(())
+        for fallback in &mut inner.fallbacks {
+            fallback.prefix = pattern::join(prefix, &fallback.prefix);
+        }
+        self.merge(inner)
     }
 
-    pub(crate) fn find<'r>(&'r self, method: &Method, path: &'r str) -> Found<'r> {
-        let Ok(matched) = self.table.at(path) else { return Found::Nothing };
-        let route = matched.value;
-        match route.endpoint(method) {
-            Some(endpoint) => Found::Endpoint { route, endpoint, params: matched.params },
-            None => Found::OtherMethod(route),
+    /// Adds the routes of another router; they keep its middleware and state.
+    ///
+    /// Two routers that both have a fallback are an error at start.
+    #[must_use]
+    pub fn merge(mut self, inner: Router) -> Router {
+        let Router { mut routes, mut fallbacks, states, problems, .. } = inner;
+        if !states.is_empty() {
+            let group = Arc::new(states);
+            routes.iter_mut().for_each(|route| route.groups.push(Arc::clone(&group)));
+            fallbacks.iter_mut().for_each(|fallback| fallback.groups.push(Arc::clone(&group)));
         }
+        self.routes.extend(routes);
+        self.fallbacks.extend(fallbacks);
+        self.problems.extend(problems);
+        self
+    }
+
+    /// Answers whatever no route answers, in the place of 404. Its handler may look at
+    /// [`Exchange::path_rest`](crate::Exchange::path_rest); there are no path parameters.
+    #[must_use]
+    pub fn fallback<A: 'static>(mut self, handler: impl Handler<A>) -> Router {
+        let layers = Layers::new();
+        self.fallbacks.push(FallbackPlan {
+            prefix: String::new(),
+            endpoint: EndpointPlan { make: endpoint_maker(handler), layers },
+            body_bytes_max: None,
+            groups: Vec::new(),
+        });
+        self
+    }
+
+    /// Puts middleware around everything that was added before: routes, their automatic answers to
+    /// `OPTIONS` and to methods that they do not have, and the fallback. What was put around them
+    /// before is inside of it.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Router {
+        let layer: Arc<dyn Layer> = Arc::new(layer);
+        self.routes.iter_mut().for_each(|route| route.methods.add_layer(&layer));
+        for fallback in &mut self.fallbacks {
+            fallback.endpoint.layers.push(Arc::clone(&layer));
+        }
+        self.not_found_layers.push(layer);
+        self
+    }
+
+    /// As [`layer`](Router::layer), around the handlers of routes alone: a request that none of
+    /// them would answer does not come by.
+    #[must_use]
+    pub fn route_layer(mut self, layer: impl Layer) -> Router {
+        let layer: Arc<dyn Layer> = Arc::new(layer);
+        self.routes.iter_mut().for_each(|route| route.methods.add_route_layer(&layer));
+        self
+    }
+
+    /// Bytes of a request body on every route and fallback that was added before and has no limit
+    /// of its own, instead of the server's limit. Beyond it: 413.
+    #[must_use]
+    pub fn body_bytes_max(mut self, bytes: u64) -> Router {
+        let routes = self.routes.iter_mut().map(|route| &mut route.methods.body_bytes_max);
+        let fallbacks = self.fallbacks.iter_mut().map(|fallback| &mut fallback.body_bytes_max);
+        routes.chain(fallbacks).for_each(|max| *max = max.or(Some(bytes)));
+        self
+    }
+
+    /// A state for the routes of this router, and those nested in it, made on every shard: see
+    /// [`App::state`](crate::App::state). It wins over one of the same type from outside.
+    #[must_use]
+    pub fn state<T, F>(self, make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static) -> Router
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+    {
+        self.try_state(move |shard| {
+            let made = make(shard);
+            async move { Ok::<T, BoxError>(made.await) }
+        })
+    }
+
+    /// As [`state`](Router::state), for what can fail: the first failure is the error of the start.
+    #[must_use]
+    pub fn try_state<T, E, F>(
+        mut self,
+        make: impl Fn(Rc<Shard>) -> F + Send + Sync + 'static,
+    ) -> Router
+    where
+        T: 'static,
+        E: Into<BoxError>,
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        self.states.push(state_maker(move |shard| {
+            let made = make(shard);
+            async move { made.await.map_err(Into::into) }
+        }));
+        self
+    }
+
+    pub(crate) fn take_states(&mut self) -> Vec<StateMaker> {
+        std::mem::take(&mut self.states)
     }
 }
 
-/// The path with those escapes undone that need not be there, so that `/%70ing` finds `/ping`.
-///
-/// RFC 3986 section 6.2.2.2: an escaped unreserved character is equivalent to the character.
-/// Others stay: `%2F` is not a separator.
-pub(crate) fn normalize(path: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'%', path.as_bytes()).is_none() {
-        return Cow::Borrowed(path);
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let routes = self.routes.iter().map(|route| (&route.path, &route.methods));
+        f.debug_map().entries(routes).finish()
     }
-    pattern::decode_unreserved(path)
-}
-
-/// Answers what no handler of the application answers.
-pub(crate) fn respond_without_route(
-    found: &Found<'_>,
-    method: &Method,
-    responder: &mut Responder<'_>,
-) {
-    let allow = |route: &Route| [(header::ALLOW, route.allow.clone())];
-    match found {
-        Found::OtherMethod(route) if *method == Method::OPTIONS => {
-            (StatusCode::NO_CONTENT, allow(route), ()).respond(responder);
-        }
-        // RFC 9110 section 15.5.6: a 405 must list what is allowed.
-        Found::OtherMethod(route) => {
-            let detail = format!("{} is allowed here", route.allow.to_str().unwrap_or_default());
-            let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail(detail);
-            (allow(route), problem).respond(responder);
-        }
-        // RFC 9110 section 9.1: a method that the server does not know at all is 501.
-        _ if !is_known(method) => {
-            let detail = "this method is not implemented";
-            Problem::new(StatusCode::NOT_IMPLEMENTED).detail(detail).respond(responder);
-        }
-        _ => Problem::new(StatusCode::NOT_FOUND).respond(responder),
-    }
-}
-
-fn is_known(method: &Method) -> bool {
-    const KNOWN: [Method; 7] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ];
-    KNOWN.contains(method)
 }

@@ -1,13 +1,50 @@
 //! Route patterns: `/static`, `/{name}`, `/{*rest}`.
 
-use std::borrow::Cow;
-
 /// What is wrong with a pattern, before the routing table looks at it.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
     if pattern.starts_with('/') {
         return Ok(());
     }
     Err(format!("\"{pattern}\" must begin with a slash"))
+}
+
+/// What is wrong with the prefix of a nested router.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
+    check(prefix)?;
+    if prefix == "/" {
+        return Err("\"/\" is no prefix; merge the router instead of nesting it".to_owned());
+    }
+    if prefix.contains("{*") {
+        return Err(format!("\"{prefix}\" is no prefix: a rest can only be at the end of a route"));
+    }
+    Ok(())
+}
+
+/// The pattern of a route, or of a fallback, of a nested router.
+pub(super) fn join(prefix: &str, path: &str) -> String {
+    if matches!(path, "" | "/") {
+        return prefix.to_owned();
+    }
+    format!("{}{path}", prefix.trim_end_matches('/'))
+}
+
+/// The name of the rest of the path behind the prefix of a fallback.
+pub(super) const REST: &str = "rest of the path";
+
+/// The patterns of everything at and below a prefix.
+pub(super) fn below(prefix: &str) -> [String; 3] {
+    let prefix = prefix.trim_end_matches('/');
+    [prefix.to_owned(), format!("{prefix}/"), format!("{prefix}/{{*{REST}}}")]
+}
+
+/// The same pattern with a slash at its end, or without: `None` where there is no other one.
+pub(super) fn with_other_slash(pattern: &str) -> Option<String> {
+    match pattern.strip_suffix('/') {
+        Some("") => None,
+        Some(without) => Some(without.to_owned()),
+        None if pattern.contains("{*") => None,
+        None => Some(format!("{pattern}/")),
+    }
 }
 
 /// What the routing table had against a pattern, in a sentence with the fix.
@@ -26,55 +63,9 @@ pub(super) fn explain(pattern: &str, error: &matchit::InsertError) -> String {
     }
 }
 
-/// Undoes the escapes of unreserved characters: letters, digits, `-`, `.`, `_`, `~`.
-#[cold]
-pub(super) fn decode_unreserved(path: &str) -> Cow<'_, str> {
-    let mut decoded = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        let (before, escape) = rest.split_at(at);
-        decoded.push_str(before);
-        match escape.get(1..3).and_then(unreserved) {
-            Some(character) => {
-                decoded.push(character);
-                rest = &escape[3..];
-            }
-            None => {
-                decoded.push('%');
-                rest = &escape[1..];
-            }
-        }
-    }
-    decoded.push_str(rest);
-    Cow::Owned(decoded)
-}
-
-fn unreserved(digits: &str) -> Option<char> {
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let character = char::from(u8::from_str_radix(digits, 16).ok()?);
-    (character.is_ascii_alphanumeric() || "-._~".contains(character)).then_some(character)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_is_unreserved_is_decoded() {
-        for (path, expected) in [
-            ("/%70ing", "/ping"),
-            ("/a%2Fb%2f%41%7E", "/a%2Fb%2fA~"),
-            ("/%", "/%"),
-            ("/%4", "/%4"),
-            ("/%zz%+1", "/%zz%+1"),
-            ("/%2541", "/%2541"),
-            ("/%C3%A9", "/%C3%A9"),
-        ] {
-            assert_eq!(decode_unreserved(path), expected, "{path}");
-        }
-    }
 
     #[test]
     fn patterns_that_can_not_be_routed_are_explained() {

@@ -5,20 +5,23 @@
 //! that must wait, an answer that is a stream, too many unsent bytes: those end the pass with what
 //! [`drive`](super::drive) has to wait for.
 
+use std::borrow::Cow;
 use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
 
 use super::Site;
 use super::collect::Collect;
 use super::pace::Pace;
-use crate::extract::{BodyUse, Channel, Exchange, RequestBodyError, Source};
+use crate::extract::{
+    BodyUse, Channel, Exchange, Extensions, Peer, RequestBody, RequestBodyError, Scope, Source,
+};
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
 use crate::response::{RequestFacts, Responder, Rest, guard};
-use crate::router::{Found, normalize, respond_without_route};
+use crate::router::{Found, Table, normalize};
 
 /// A connection and where its exchanges stand.
 pub(super) struct Conversation {
@@ -77,13 +80,14 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
+    activity: Activity,
     pub(super) channel: Option<Rc<Channel>>,
 }
 
 /// How one exchange went.
 enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts),
+    Pending(Call, RequestFacts, Activity),
 }
 
 impl Conversation {
@@ -206,7 +210,7 @@ impl Conversation {
                 self.phase = Phase::Stream;
                 let site = Rc::clone(&self.site);
                 let fields = site.fields.borrow();
-                let source = Source::Stream(&channel);
+                let source = Source::Stream(RequestBody::received(&channel));
                 let answer = self.answer(&head, before, fields.spans(), source, context);
                 if matches!(answer, Answer::Done(_)) {
                     channel.end(Err(RequestBodyError::Incomplete));
@@ -221,14 +225,9 @@ impl Conversation {
     fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
         let path = normalize(path_of(head, bytes));
         let config = &self.site.config;
-        let (body_use, bytes_max) = match self.site.router.find(&head.method, &path) {
-            Found::Endpoint { route, endpoint, .. } => {
-                (endpoint.body_use(), route.body_bytes_max.unwrap_or(config.body_bytes_max))
-            }
-            _ => (BodyUse::Unused, config.body_bytes_max),
-        };
-        self.protocol.limit_body(bytes_max)?;
-        Ok(body_use)
+        let Found { route, endpoint, .. } = find(&self.site.table, head, &path);
+        self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
+        Ok(endpoint.body_use())
     }
 
     /// The body is there, whole, and is used up.
@@ -313,7 +312,9 @@ impl Conversation {
 
     fn after(&mut self, answer: Answer, channel: Option<Rc<Channel>>) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts) => Some(Next::Call(Pending { call, facts, channel })),
+            Answer::Pending(call, facts, activity) => {
+                Some(Next::Call(Pending { call, facts, activity, channel }))
+            }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest)),
         }
@@ -337,29 +338,29 @@ impl Conversation {
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts.clone(), common);
         let path = normalize(path_of(head, bytes));
-        let found = match head.form {
-            TargetForm::Asterisk => None,
-            _ => Some(site.router.find(&head.method, &path)),
+        let Found { route, endpoint, params, path_rest } = find(&site.table, head, &path);
+        let mut exchange = Exchange {
+            head,
+            bytes,
+            fields: Cow::Borrowed(fields),
+            params,
+            path_rest,
+            body,
+            body_bytes_max: route.body_bytes_max.unwrap_or(site.config.body_bytes_max),
+            peer: Peer::Stream(&self.stream),
+            scope: Scope { shard: &self.shard, states: &route.states },
+            extensions: Extensions::default(),
         };
         let mut running = None;
-        let ended = guard(&mut responder, |responder| match found {
-            Some(Found::Endpoint { endpoint, params, .. }) => {
-                let (shard, stream) = (&self.shard, &self.stream);
-                let mut exchange = Exchange { head, bytes, fields, params, body, stream, shard };
-                let Some(mut call) = endpoint.start(&mut exchange, responder) else { return };
-                if call.poll(context, responder).is_pending() {
-                    running = Some(call);
-                }
-            }
-            Some(found) => respond_without_route(&found, &head.method, responder),
-            // RFC 9110 section 9.3.7: the server as a whole answers.
-            None => responder.content(http::StatusCode::NO_CONTENT, "", b""),
+        self.shard.begin_activity(route.activity);
+        let ended = guard(&mut responder, |responder| {
+            running = endpoint.answer(&mut exchange, context, responder);
         });
         if !ended {
             site.stats.handler_panics.add(1);
         }
         match running {
-            Some(call) if ended => Answer::Pending(call, facts),
+            Some(call) if ended => Answer::Pending(call, facts, route.activity),
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 self.end_exchange(status, keeps_alive);
@@ -383,6 +384,7 @@ impl Conversation {
         facts.keeps_alive &= !self.shard.is_draining();
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
+        self.shard.begin_activity(pending.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });
@@ -435,6 +437,13 @@ impl Conversation {
         } else {
             self.stream.send(SendBuffer::Owned(out));
         }
+    }
+}
+
+fn find<'r>(table: &'r Table, head: &Head, path: &'r str) -> Found<'r> {
+    match head.form {
+        TargetForm::Asterisk => table.whole_server(),
+        _ => table.find(&head.method, path),
     }
 }
 

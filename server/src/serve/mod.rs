@@ -18,14 +18,14 @@ use corelane_runtime::{Listener, Shard};
 use crate::config::ServerConfig;
 use crate::date::CommonFields;
 use crate::http1::Fields;
-use crate::router::Router;
+use crate::router::Table;
 use crate::stats::ServerStats;
 use conversation::Conversation;
 
 /// What the connections of one shard share.
 pub(crate) struct Site {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) router: Router,
+    pub(crate) table: Table,
     pub(crate) stats: Arc<ServerStats>,
     /// Where the fields of the head that is being looked at lie. Scratch of one look.
     fields: RefCell<Fields>,
@@ -36,13 +36,13 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(
         config: Arc<ServerConfig>,
-        router: Router,
+        table: Table,
         stats: Arc<ServerStats>,
         connections_max: usize,
     ) -> Site {
         let common = RefCell::new(CommonFields::new(config.server_name.as_deref()));
         let fields = RefCell::new(Fields::new());
-        Site { config, router, stats, fields, common, room: Room::new(connections_max) }
+        Site { config, table, stats, fields, common, room: Room::new(connections_max) }
     }
 }
 

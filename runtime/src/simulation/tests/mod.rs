@@ -1,12 +1,14 @@
 //! The driver, the tasks and the mesh above the simulated world.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Ending, Faults, Peer, Simulation, SimulationConfig};
 use crate::{Listener, SendBuffer, Shard, ShardId, Stream, sleep};
+
+mod timers;
 
 const FIRST: ShardId = ShardId(0);
 
@@ -319,5 +321,34 @@ fn calls_are_answered_while_shards_drain() {
         simulation.run_until(|| answered.get() > 0);
         simulation.drain_and_check();
         assert_eq!(answered.get(), 3, "seed {seed}");
+    }
+}
+
+/// Three callers on two shards, one queue with room for one job: who was served when.
+fn offload_order(seed: u64) -> Vec<usize> {
+    let config = SimulationConfig { offload_job_count_max: 1, ..SimulationConfig::default() };
+    let mut simulation = Simulation::new(seed, SimulationConfig { shard_count: 2, ..config });
+    let order = Rc::new(RefCell::new(Vec::new()));
+    for caller in 0..6 {
+        let order = Rc::clone(&order);
+        simulation.spawn(ShardId(caller % 2), async move {
+            for _ in 0..3 {
+                assert_eq!(crate::offload(move || caller * 2).await, Ok(caller * 2));
+                order.borrow_mut().push(caller);
+            }
+        });
+    }
+    simulation.run_until(|| order.borrow().len() == 18);
+    assert_eq!(simulation.offload_stats().finished, 18);
+    simulation.drain_and_check();
+    order.take()
+}
+
+#[test]
+fn offloaded_jobs_run_in_an_order_that_the_seed_decides() {
+    let orders: Vec<_> = (0..20).map(offload_order).collect();
+    assert!(orders.iter().any(|order| *order != orders[0]), "the seed decides nothing");
+    for (seed, order) in (0..).zip(orders) {
+        assert_eq!(offload_order(seed), order, "seed {seed}");
     }
 }

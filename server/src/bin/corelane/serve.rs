@@ -1,0 +1,90 @@
+//! `corelane serve DIR`: a file server in one line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use corelane::runtime::SignalWatch;
+use corelane::{
+    Address, App, Coding, ConfigError, Cores, Files, RuntimeError, Server, ServerConfig, files,
+};
+
+/// Serves the files of a directory until Ctrl-C or SIGTERM, and finishes what is under way then.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The directory
+    #[arg(value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// Where to listen: IP:PORT or unix:PATH; can be repeated
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: Vec<Address>,
+    /// Which CPUs get a shard: all, physical, a count, or a list such as 0,2-3
+    #[arg(long, value_name = "SPEC", default_value = "all")]
+    cores: Cores,
+    /// Answers with index.html where nothing is found: for applications that route in the browser
+    #[arg(long)]
+    spa: bool,
+    /// Shows directories that have no index.html
+    #[arg(long)]
+    list: bool,
+    /// Serves names that begin with a dot as well
+    #[arg(long)]
+    dotfiles: bool,
+    /// Sends NAME.br, NAME.zst or NAME.gz for NAME to clients that take the coding
+    #[arg(long)]
+    precompressed: bool,
+    /// Prints nothing when it is ready
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Options {
+    fn files(&self) -> Files {
+        let mut files = files(&self.directory);
+        if self.spa {
+            files = files.fallback("index.html");
+        }
+        if self.list {
+            files = files.listing();
+        }
+        if self.dotfiles {
+            files = files.dotfiles();
+        }
+        if self.precompressed {
+            files = files.precompressed([Coding::Brotli, Coding::Zstd, Coding::Gzip]);
+        }
+        files
+    }
+}
+
+/// Serves until a signal ends it.
+pub(crate) fn run(options: Options) -> corelane::Result<()> {
+    check_directory(&options.directory)?;
+    let app = App::new().files("/", options.files()).cores(options.cores.clone());
+    let app = options.listen.iter().cloned().fold(app, App::listen);
+    let server = app.start(())?;
+    let patience = ServerConfig::default().drain_timeout;
+    let _signals = SignalWatch::new(server.stopper(), patience).map_err(RuntimeError::Thread)?;
+    if !options.quiet {
+        announce(&server, &options);
+    }
+    server.join()
+}
+
+/// The same is found out by each shard when it starts, where it is the machine that fails.
+fn check_directory(path: &Path) -> Result<(), ConfigError> {
+    let problem = match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "it is not a directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(ConfigError::new("DIR", format!("{} can not be served: {problem}", path.display())))
+}
+
+fn announce(server: &Server, options: &Options) {
+    let directory = options.directory.canonicalize().unwrap_or_else(|_| options.directory.clone());
+    let mut out = std::io::stdout();
+    // A closed standard output must not end the server.
+    let _ = writeln!(out, "{}", server.ready_line());
+    let _ = writeln!(out, "files of {}; Ctrl-C ends it", directory.display());
+}

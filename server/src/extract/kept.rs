@@ -1,0 +1,82 @@
+//! A request that outlives the turn in which it was received: for middleware that has to wait.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use corelane_runtime::{Shard, Stream};
+
+use super::scope::{Scope, States};
+use super::{Exchange, Extensions, Params, Source};
+use crate::http1::{Field, Head};
+
+/// Where the peer's address comes from.
+pub(crate) enum Peer<'a> {
+    /// Asked for when it is wanted.
+    Stream(&'a Stream),
+    /// Asked for when the request was kept.
+    Known(Option<SocketAddr>),
+}
+
+impl Peer<'_> {
+    pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Peer::Stream(stream) => stream.peer_address(),
+            Peer::Known(address) => Ok(*address),
+        }
+    }
+}
+
+/// An [`Exchange`] whose parts are its own: everything that lay in the receive buffer is copied.
+pub(crate) struct Kept {
+    head: Head,
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+    params: Vec<(String, String)>,
+    path_rest: usize,
+    body: Source<'static>,
+    body_bytes_max: u64,
+    /// `None` where the peer had gone by then: its address is not known any more.
+    peer: Option<SocketAddr>,
+    shard: Rc<Shard>,
+    states: Rc<States>,
+    pub(crate) extensions: Extensions,
+}
+
+impl Kept {
+    /// Copies what is borrowed, and takes the rest.
+    pub(crate) fn new(exchange: &mut Exchange<'_>) -> Kept {
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Kept {
+            head: exchange.head.clone(),
+            bytes: exchange.bytes.to_vec(),
+            fields: exchange.fields.to_vec(),
+            params: exchange.params.iter().map(own).collect(),
+            path_rest: exchange.path_rest,
+            body: std::mem::replace(&mut exchange.body, Source::None).into_owned(),
+            body_bytes_max: exchange.body_bytes_max,
+            peer: exchange.peer.address().unwrap_or_default(),
+            shard: Rc::clone(exchange.scope.shard),
+            states: Rc::clone(exchange.scope.states),
+            extensions: std::mem::take(&mut exchange.extensions),
+        }
+    }
+
+    /// Hands the request to `take`, once: body and extensions are gone from here afterwards.
+    pub(crate) fn with<T>(&mut self, take: impl FnOnce(&mut Exchange<'_>) -> T) -> T {
+        let mut exchange = Exchange {
+            head: &self.head,
+            bytes: &self.bytes,
+            fields: Cow::Borrowed(&self.fields),
+            params: Params::Kept(&self.params),
+            path_rest: self.path_rest,
+            body: std::mem::replace(&mut self.body, Source::None),
+            body_bytes_max: self.body_bytes_max,
+            peer: Peer::Known(self.peer),
+            scope: Scope { shard: &self.shard, states: &self.states },
+            extensions: std::mem::take(&mut self.extensions),
+        };
+        take(&mut exchange)
+    }
+}

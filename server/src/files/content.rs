@@ -1,0 +1,146 @@
+//! Reading files without ever holding the shard up: what the page cache has is copied at once, what
+//! it has not is read by the runtime's disk ring meanwhile.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use corelane_runtime::fs::File;
+use futures_core::Stream;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::byteranges::Piece;
+
+/// Bytes that are read at a time. Two of these are in memory for each download: one that is read
+/// and one that is sent.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
+
+/// Reads what is in the page cache; `None` where the disk has to be asked.
+fn read_cached(file: impl AsFd, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    // Linux 4.14. Some file systems (network, FUSE) can not say what they have: EOPNOTSUPP.
+    let read = preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+    match read {
+        Ok(size) => Ok(Some(size)),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short while it was sent")
+}
+
+/// Reads `size` bytes of a file from its start.
+///
+/// # Errors
+/// As `pread(2)`, and where the file has become shorter.
+pub(super) async fn read_whole(file: &OwnedFd, path: &str, size: usize) -> io::Result<Bytes> {
+    let mut content = vec![0; size];
+    let mut at = 0;
+    let mut disk = None;
+    while at < size {
+        let read = match read_cached(file, at as u64, &mut content[at..])? {
+            Some(read) => read,
+            None => {
+                let disk = open_disk(&mut disk, file, path)?;
+                let read = disk.read_at(at as u64, size - at).await?;
+                content[at..at + read.len()].copy_from_slice(&read);
+                read.len()
+            }
+        };
+        if read == 0 {
+            return Err(cut_short());
+        }
+        at += read;
+    }
+    Ok(Bytes::from(content))
+}
+
+/// The file as the disk ring knows it, made when it is first needed.
+fn open_disk(disk: &mut Option<Rc<File>>, file: &OwnedFd, path: &str) -> io::Result<Rc<File>> {
+    if let Some(disk) = disk {
+        return Ok(Rc::clone(disk));
+    }
+    let opened = Rc::new(File::from_descriptor(file.try_clone()?, path));
+    Ok(Rc::clone(disk.insert(opened)))
+}
+
+type ColdRead = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
+
+/// Pieces of a file, and of what stands between them, as a response's content.
+pub(super) struct FileStream {
+    file: Rc<OwnedFd>,
+    path: String,
+    pieces: VecDeque<Piece>,
+    disk: Option<Rc<File>>,
+    cold: Option<ColdRead>,
+}
+
+impl FileStream {
+    pub(super) fn new(file: Rc<OwnedFd>, path: &str, pieces: Vec<Piece>) -> FileStream {
+        FileStream { file, path: path.to_owned(), pieces: pieces.into(), disk: None, cold: None }
+    }
+
+    fn read(&mut self, offset: u64, size: usize) -> io::Result<Option<Bytes>> {
+        let mut buffer = vec![0; size];
+        let Some(read) = read_cached(&self.file, offset, &mut buffer)? else {
+            let disk = open_disk(&mut self.disk, &self.file, &self.path)?;
+            self.cold = Some(Box::pin(async move {
+                Ok(Bytes::copy_from_slice(&disk.read_at(offset, size).await?))
+            }));
+            return Ok(None);
+        };
+        buffer.truncate(read);
+        Ok(Some(Bytes::from(buffer)))
+    }
+
+    /// Takes bytes off the front piece.
+    fn advance(&mut self, bytes: Bytes) -> io::Result<Bytes> {
+        let Some(Piece::File(range)) = self.pieces.front_mut() else { return Ok(bytes) };
+        if bytes.is_empty() {
+            return Err(cut_short());
+        }
+        range.start += bytes.len() as u64;
+        Ok(bytes)
+    }
+}
+
+impl Stream for FileStream {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(cold) = &mut this.cold {
+                let read = ready!(cold.as_mut().poll(context));
+                this.cold = None;
+                return Poll::Ready(Some(read.and_then(|bytes| this.advance(bytes))));
+            }
+            match this.pieces.front() {
+                None => return Poll::Ready(None),
+                Some(Piece::Bytes(bytes)) => {
+                    let bytes = bytes.clone();
+                    this.pieces.pop_front();
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Some(Piece::File(range)) if range.is_empty() => {
+                    this.pieces.pop_front();
+                }
+                Some(Piece::File(range)) => {
+                    let size = (range.end - range.start).min(PIECE_BYTES as u64) as usize;
+                    let read = this.read(range.start, size).transpose();
+                    if let Some(read) = read {
+                        return Poll::Ready(Some(read.and_then(|bytes| this.advance(bytes))));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What stands between the router and a handler: it sees the request, and the response.
+//!
+//! ```text
+//!   request ──► outermost ──► ... ──► innermost ──► handler
+//!                  │             Reply ◄─────────────┘
+//!   response ◄─────┘◄──── each may change it, or have answered itself
+//! ```
+//!
+//! A route without middleware has no chain: its handler writes straight into the send buffer, and
+//! nothing is allocated or called for what is not there. With middleware the response is a value
+//! ([`Response`](crate::Response)) that each layer may change on its way out; what is ready at once
+//! stays a plain call, and only what has to wait goes into a box.
+//!
+//! Most middleware is an asynchronous function, by [`from_fn`]. What must be cheap, or changes the
+//! request's body, implements [`Middleware`].
+
+mod chain;
+mod from_fn;
+mod reply;
+
+pub(crate) use chain::layered;
+pub use chain::{Inner, Layer, Middleware, per_shard};
+pub use from_fn::{FromFn, FunctionOfNext, Next, from_fn};
+pub use reply::Reply;

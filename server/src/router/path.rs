@@ -1,0 +1,65 @@
+//! The path of a request, as routes are looked up by it.
+
+use std::borrow::Cow;
+
+/// The path with those escapes undone that need not be there, so that `/%70ing` finds `/ping`.
+///
+/// RFC 3986 section 6.2.2.2: an escaped unreserved character is equivalent to the character.
+/// Others stay: `%2F` is not a separator.
+pub(crate) fn normalize(path: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'%', path.as_bytes()).is_none() {
+        return Cow::Borrowed(path);
+    }
+    decode_unreserved(path)
+}
+
+/// Undoes the escapes of unreserved characters: letters, digits, `-`, `.`, `_`, `~`.
+#[cold]
+fn decode_unreserved(path: &str) -> Cow<'_, str> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        decoded.push_str(before);
+        match escape.get(1..3).and_then(unreserved) {
+            Some(character) => {
+                decoded.push(character);
+                rest = &escape[3..];
+            }
+            None => {
+                decoded.push('%');
+                rest = &escape[1..];
+            }
+        }
+    }
+    decoded.push_str(rest);
+    Cow::Owned(decoded)
+}
+
+fn unreserved(digits: &str) -> Option<char> {
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let character = char::from(u8::from_str_radix(digits, 16).ok()?);
+    (character.is_ascii_alphanumeric() || "-._~".contains(character)).then_some(character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_unreserved_is_decoded() {
+        for (path, expected) in [
+            ("/%70ing", "/ping"),
+            ("/a%2Fb%2f%41%7E", "/a%2Fb%2fA~"),
+            ("/%", "/%"),
+            ("/%4", "/%4"),
+            ("/%zz%+1", "/%zz%+1"),
+            ("/%2541", "/%2541"),
+            ("/%C3%A9", "/%C3%A9"),
+        ] {
+            assert_eq!(decode_unreserved(path), expected, "{path}");
+        }
+    }
+}

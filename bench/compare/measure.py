@@ -31,13 +31,21 @@ def measure(subject: Subject, case: Case, place: Place, tool, seconds: float, ra
         with Server(subject, place) as server:
             record["startup_ms"] = round(server.startup_ms, 2)
             with slow_peers(server, case.slow_peers, place):
-                record |= load(server, case, place, tool, seconds, rate)
+                try:
+                    record |= load(server, case, place, tool, seconds, rate)
+                except ValueError as error:
+                    # What the load tool saw of it was only that nobody was there any more.
+                    raise error if server.is_running() else ValueError(ended(server)) from error
             record["memory_peak_kib"] = proc.memory_kib(server.pids(), "VmHWM")
             if not server.is_running():
-                record["failure"] = f"the server ended: {server.words()}"
+                record["failure"] = ended(server)
     except (StartError, KeyError, ValueError, OSError, subprocess.TimeoutExpired) as error:
         record["failure"] = str(error)[:300]
     return record
+
+
+def ended(server: Server) -> str:
+    return f"the server ended: {server.words()}"
 
 
 def load(server: Server, case: Case, place: Place, tool, seconds: float, rate) -> dict:

@@ -1,9 +1,9 @@
 //! What the parts of a request cost, against the obvious alternatives.
 //!
 //! A plain harness. criterion and divan measure time, which is noise on a shared machine; gungraun
-//! counts instructions, but through a runner that has to be installed in the same version. Here each
-//! case is a function of how often it is done: `scripts/instructions --micro` runs it N and 2N
-//! times under callgrind, and the difference is what it costs.
+//! counts instructions, but through a runner that has to be installed in the same version. Here
+//! each case is a function of how often it is done: `scripts/instructions --micro` runs it N and
+//! 2N times under callgrind, and the difference is what it costs.
 //!
 //! ```text
 //!   corelane-micro --list       GROUP/NAME of every case, one a line

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::ConfigError;
 use crate::offload::OffloadConfig;
 use crate::placement::Cores;
+use crate::timer::TICK;
 use crate::topology::Topology;
 
 /// How many shards run where, and how each is sized.
@@ -49,6 +50,12 @@ pub struct ShardConfig {
     /// How often a busy shard lets glommio's reactor run, at least. Default 1 ms: a glommio task
     /// that another thread wakes needs up to two passes, and is served within 5 ms with room.
     pub reactor_period: Duration,
+    /// How long the tasks of one turn may run before `yield_if_needed` yields. Default 1 ms: what
+    /// a waiting request may lose to one that computes.
+    pub turn_budget: Duration,
+    /// How long a task may hold the shard before that is counted and logged with a backtrace.
+    /// Default 10 ms: hundreds of requests wait by then. Zero turns the watch off.
+    pub stall_threshold: Duration,
     /// Jobs from other shards that may wait. Default 1024; a caller finds the mesh full beyond.
     pub mesh_job_count_max: usize,
     /// Memory that glommio registers for disk files, per shard, in bytes. Default 256 KiB.
@@ -67,6 +74,8 @@ impl Default for ShardConfig {
             spin: Duration::ZERO,
             block_max: Duration::from_millis(1),
             reactor_period: Duration::from_millis(1),
+            turn_budget: Duration::from_millis(1),
+            stall_threshold: Duration::from_millis(10),
             mesh_job_count_max: 1024,
             disk_memory_bytes: 256 * 1024,
         }
@@ -120,6 +129,10 @@ impl ShardConfig {
             let problem = format!("{} is not within 1024 to 1048576 bytes", self.buffer_bytes);
             return Err(ConfigError::new("buffer_bytes", problem));
         }
+        if self.stall_threshold > Duration::ZERO && self.stall_threshold < TICK {
+            let problem = "below 1 millisecond every turn is a stall; write 1 ms or more, or 0";
+            return Err(ConfigError::new("stall_threshold", problem));
+        }
         if self.mesh_job_count_max == 0 {
             return Err(ConfigError::new("mesh_job_count_max", "0 leaves no room for any call"));
         }
@@ -157,6 +170,7 @@ mod tests {
         check(|shard| shard.buffer_count = 4, "buffer_count: 4");
         check(|shard| shard.buffer_bytes = 0, "buffer_bytes: 0");
         check(|shard| shard.mesh_job_count_max = 0, "mesh_job_count_max: 0");
+        check(|shard| shard.stall_threshold = Duration::from_nanos(1), "stall_threshold: below");
         check(|shard| shard.block_max = Duration::ZERO, "block_max: 0");
     }
 

@@ -23,6 +23,7 @@ use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId, panic_text};
 use crate::stats::Stats;
+use crate::watch::Watch;
 
 /// What an application's start-up on a shard may fail with.
 pub type StartError = Box<dyn Error + Send + Sync>;
@@ -58,12 +59,22 @@ where
     let stats: Vec<Arc<Stats>> = remotes.iter().map(|_| Arc::default()).collect();
     let origin = Instant::now();
     let offload = Arc::new(Pool::new(config.offload.job_count_max));
-    let mut handle =
-        Handle { remotes, stats, threads: Vec::new(), offload: Arc::clone(&offload), origin };
+    let mut handle = Handle {
+        remotes,
+        stats,
+        threads: Vec::new(),
+        offload: Arc::clone(&offload),
+        watch: None,
+        origin,
+    };
     offload
         .start(config.offload.thread_count, &config.offload_cpus, config.offload.nice)
         .map_err(RuntimeError::Thread)?;
     let (ready, readiness) = mpsc::channel();
+    if !config.shard.stall_threshold.is_zero() {
+        let watch = Watch::start(config, &handle.remotes, &handle.stats);
+        handle.watch = Some(watch.map_err(RuntimeError::Thread)?);
+    }
     for (index, cpu) in config.cpus.iter().enumerate() {
         let seat = Seat {
             cpu: *cpu,
@@ -110,6 +121,7 @@ impl Seat {
     {
         let peers = Arc::clone(&self.peers);
         let id = self.remote.id;
+        self.remote.heartbeat.enter_thread();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_executor(start)));
         let outcome = outcome.unwrap_or_else(|panic| {
             let text = panic_text(&*panic).to_owned();
@@ -161,7 +173,7 @@ impl Seat {
             tracing::info!(features = %ring.features(), "ring");
         }
         let now = moment_since(origin);
-        let host = Box::new(Machine);
+        let host = Box::new(Machine { origin });
         let shard = Shard::new(&config, pool, remote, peers, offload, stats, host, now);
         let shard = Rc::new(shard);
         let current = shard.enter();
@@ -206,6 +218,7 @@ pub struct Handle {
     stats: Vec<Arc<Stats>>,
     threads: Vec<JoinHandle<Result<(), RuntimeError>>>,
     offload: Arc<Pool>,
+    watch: Option<Watch>,
     origin: Instant,
 }
 

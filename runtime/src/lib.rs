@@ -36,12 +36,17 @@
 //! ```
 #![deny(unsafe_code)]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod config;
 #[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]
 mod driver;
 mod error;
 pub mod fs;
+mod gate;
+mod heartbeat;
 mod interval;
 mod launch;
 mod listener;
@@ -59,6 +64,7 @@ mod task;
 mod timeout;
 mod timer;
 mod topology;
+mod watch;
 pub mod world;
 
 pub use clock::Moment;
@@ -70,6 +76,8 @@ pub use driver::operation::{
 pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
+pub use gate::{Drained, GatePass};
+pub use heartbeat::Activity;
 pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
@@ -79,7 +87,7 @@ pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
 };
 pub use placement::Cores;
-pub use shard::{Drained, GatePass, Shard, ShardId, panic_text};
+pub use shard::{Shard, ShardId, panic_text, yield_if_needed};
 pub use shutdown::SignalWatch;
 pub use stats::{Counter, Stats};
 pub use timeout::{TimedOut, timeout};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use crate::clock::Moment;
+use crate::heartbeat::Heartbeat;
 use crate::shard::{Shard, ShardId};
 use crate::task::ForeignWake;
 
@@ -43,6 +44,7 @@ pub(crate) struct Remote {
     /// Whether the shard blocks, or is about to.
     is_asleep: AtomicBool,
     alarm: Alarm,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl Remote {
@@ -58,6 +60,7 @@ impl Remote {
             has_news: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
             alarm,
+            heartbeat: Heartbeat::default(),
         }
     }
 

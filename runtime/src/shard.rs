@@ -4,10 +4,9 @@ use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
@@ -16,10 +15,11 @@ use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
 use crate::driver::{Bounds, Driver};
+use crate::heartbeat::Activity;
 use crate::offload::Pool;
 use crate::remote::{Phase, Remote};
 use crate::stats::Stats;
-use crate::task::{TaskKey, Tasks};
+use crate::task::{TaskKey, Tasks, Urgency};
 use crate::timer::Wheel;
 use crate::world::{Completion, Host, Wait, World};
 
@@ -43,14 +43,15 @@ pub struct Shard {
     tasks: Tasks,
     stats: Arc<Stats>,
     now: Cell<Moment>,
+    turn_budget: Duration,
     wall_seconds: Cell<u64>,
     wall_read_due: Cell<Moment>,
-    drain_waiters: RefCell<Slab<Waker>>,
+    pub(crate) drain_waiters: RefCell<Slab<Waker>>,
     phase: Cell<Phase>,
     /// Operations on disk files that are under way through glommio.
     pub(crate) disk_operation_count: Cell<usize>,
     /// Work that a drain waits for: connections and their like.
-    gate_count: Cell<usize>,
+    pub(crate) gate_count: Cell<usize>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     completions: RefCell<Vec<Completion>>,
     /// Set while the shard is parked outside its ring: what wakes it there.
@@ -84,6 +85,7 @@ impl Shard {
             tasks: Tasks::new(),
             stats,
             now: Cell::new(now),
+            turn_budget: config.turn_budget,
             wall_seconds: Cell::new(0),
             wall_read_due: Cell::new(now),
             drain_waiters: RefCell::new(Slab::new()),
@@ -139,7 +141,17 @@ impl Shard {
     /// A panic ends the task, is counted and logged, and harms nothing else. The task is dropped
     /// when the shard ends; a drain waits only for those that hold a [`GatePass`].
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.insert(&self.remote, Box::pin(task));
+        self.tasks.insert(&self.remote, Box::pin(task), Urgency::Normal);
+    }
+
+    /// Runs a future on this shard whenever it has nothing better to do, and once a turn at least:
+    /// each turn polls every other task that is ready, and then one of those in the background.
+    ///
+    /// So a background task takes as much from the others as it does in one poll: it should await
+    /// [`yield_now`](Shard::yield_now) after each few microseconds of work. In all else it is like
+    /// a task of [`spawn`](Shard::spawn).
+    pub fn spawn_background(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.insert(&self.remote, Box::pin(task), Urgency::Background);
     }
 
     /// An empty buffer to be filled and sent: one that an earlier send has given back, where there
@@ -173,6 +185,25 @@ impl Shard {
         .await;
     }
 
+    /// Yields where the tasks of this turn have run for longer than
+    /// [`turn_budget`](crate::ShardConfig::turn_budget); for loops that compute. Reads the clock,
+    /// about 25 ns.
+    pub async fn yield_if_needed(&self) {
+        if self.host.now() - self.now() >= self.turn_budget {
+            self.yield_now().await;
+        }
+    }
+
+    /// Names the shard's activities, by their index, for the log lines of stalls.
+    pub fn name_activities(&self, names: Vec<String>) {
+        self.remote.heartbeat.set_names(names);
+    }
+
+    /// Notes what is about to run; until the end of the turn, or the next note. One store.
+    pub fn begin_activity(&self, activity: Activity) {
+        self.remote.heartbeat.begin(activity);
+    }
+
     /// Keeps a value for this shard, one of each type; gives back the one it replaces.
     pub fn set_local<T: 'static>(&self, value: Rc<T>) -> Option<Rc<T>> {
         let mut locals = self.locals.borrow_mut();
@@ -191,20 +222,9 @@ impl Shard {
         Rc::clone(value).downcast().ok()
     }
 
-    /// Enters the gate: a drain ends only when everybody has left it again.
-    pub fn enter_gate(self: &Rc<Self>) -> GatePass {
-        self.gate_count.set(self.gate_count.get() + 1);
-        GatePass(Rc::clone(self))
-    }
-
     /// Whether the shard is to finish what it has begun and take on nothing new.
     pub fn is_draining(&self) -> bool {
         self.phase.get() >= Phase::Draining
-    }
-
-    /// Completes when the shard begins to drain.
-    pub fn drained(self: &Rc<Self>) -> Drained {
-        Drained { shard: Rc::clone(self), key: None }
     }
 
     /// One pass of the shard: runs what is ready, hands operations down, takes completions in,
@@ -217,6 +237,7 @@ impl Shard {
     pub fn turn(self: &Rc<Self>, world: &mut impl World, idle: Wait) -> io::Result<bool> {
         self.stats.turns.add(1);
         self.run_ready();
+        self.remote.heartbeat.rest(self.stats.turns.value());
         self.driver.flush(world);
         let mut completions = self.completions.take();
         world.enter(self.wait(idle), &mut completions)?;
@@ -242,7 +263,7 @@ impl Shard {
 
     /// Whether a task is ready to run, or an operation to be started again.
     pub fn has_work(&self) -> bool {
-        self.tasks.queued_count() > 0 || self.driver.has_work()
+        self.tasks.queued_count() > 0 || self.tasks.has_background_work() || self.driver.has_work()
     }
 
     /// Whether the shard has nothing left that its drain waits for.
@@ -305,13 +326,25 @@ impl Shard {
     fn run_ready(&self) {
         let count = self.tasks.queued_count();
         for _ in 0..count {
-            match self.tasks.run_next() {
+            match self.tasks.run_next(Urgency::Normal) {
                 None => break,
                 Some(Ok(())) => {}
                 Some(Err(panic)) => self.on_panic(&*panic),
             }
         }
         self.stats.polls.add(count as u64);
+        if self.tasks.has_background_work() {
+            self.run_background();
+        }
+    }
+
+    #[cold]
+    fn run_background(&self) {
+        if let Some(Err(panic)) = self.tasks.run_next(Urgency::Background) {
+            self.on_panic(&*panic);
+        }
+        self.stats.polls.add(1);
+        self.stats.background_polls.add(1);
     }
 
     #[cold]
@@ -349,10 +382,12 @@ impl Shard {
         while let Some(wake) = self.remote.next_wake() {
             self.tasks.queue(wake.receive());
         }
+        self.remote.heartbeat.resume();
         while let Some(job) = self.remote.next_job() {
             self.stats.mesh_jobs.add(1);
             self.run_job(job);
         }
+        self.remote.heartbeat.rest(self.stats.turns.value());
         self.move_to(self.remote.phase());
     }
 
@@ -421,46 +456,23 @@ impl fmt::Debug for Shard {
     }
 }
 
-/// Completes when the shard begins to drain; see [`Shard::drained`].
-#[derive(Debug)]
-pub struct Drained {
-    shard: Rc<Shard>,
-    key: Option<usize>,
-}
-
-impl Future for Drained {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if this.shard.is_draining() {
-            return Poll::Ready(());
-        }
-        let mut waiters = this.shard.drain_waiters.borrow_mut();
-        match this.key {
-            Some(key) => waiters[key].clone_from(context.waker()),
-            None => this.key = Some(waiters.insert(context.waker().clone())),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Drained {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.shard.drain_waiters.borrow_mut().remove(key);
-        }
-    }
-}
-
-/// A place behind the gate; see [`Shard::enter_gate`].
-#[derive(Debug)]
-pub struct GatePass(Rc<Shard>);
-
-impl Drop for GatePass {
-    fn drop(&mut self) {
-        self.0.gate_count.set(self.0.gate_count.get() - 1);
-    }
+/// Yields where the tasks of this turn have used up their budget: for handlers that compute.
+///
+/// ```no_run
+/// # async fn count(numbers: Vec<u64>) -> u64 {
+/// let mut sum = 0;
+/// for chunk in numbers.chunks(1000) {
+///     sum += chunk.iter().sum::<u64>();
+///     corelane_runtime::yield_if_needed().await;
+/// }
+/// # sum
+/// # }
+/// ```
+///
+/// # Panics
+/// Outside a shard.
+pub async fn yield_if_needed() {
+    Shard::current().yield_if_needed().await;
 }
 
 /// Restores the thread's former current shard.

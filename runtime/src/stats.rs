@@ -35,6 +35,8 @@ pub struct Stats {
     pub stale_completions: Counter,
     /// Times that tasks were polled.
     pub polls: Counter,
+    /// Of these, tasks in the background.
+    pub background_polls: Counter,
     /// Tasks and jobs that ended with a panic.
     pub panics: Counter,
     /// Streams that were accepted or connected.
@@ -59,6 +61,9 @@ pub struct Stats {
     pub timers_fired: Counter,
     /// Times that the shard parked through glommio because nothing happened for a while.
     pub parks: Counter,
+    /// Turns whose tasks ran for longer than the stall threshold without an end. Written by the
+    /// thread that watches the shards.
+    pub stalls: Counter,
     /// Jobs that were given to the offload pool.
     pub offloads: Counter,
     /// Jobs that the full offload pool gave back.

@@ -37,12 +37,21 @@ pub(crate) struct Tasks {
     entries: RefCell<Vec<Entry>>,
     free: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<TaskKey>>,
+    background: RefCell<VecDeque<TaskKey>>,
     live_count: Cell<usize>,
+}
+
+/// Whether a task runs in every turn that it is ready in, or when there is nothing better to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Normal,
+    Background,
 }
 
 struct Entry {
     generation: u32,
     is_queued: bool,
+    urgency: Urgency,
     /// Absent while the task is polled, and when it is gone.
     future: Option<BoxedFuture>,
     waker: Option<Waker>,
@@ -54,6 +63,7 @@ impl Tasks {
             entries: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             queue: RefCell::new(VecDeque::new()),
+            background: RefCell::new(VecDeque::new()),
             live_count: Cell::new(0),
         }
     }
@@ -63,22 +73,34 @@ impl Tasks {
         self.live_count.get()
     }
 
-    /// How many tasks are ready to be polled.
+    /// Whether a task in the background is ready to be polled.
+    pub(crate) fn has_background_work(&self) -> bool {
+        !self.background.borrow().is_empty()
+    }
+
+    /// How many tasks are ready to be polled, those in the background aside.
     pub(crate) fn queued_count(&self) -> usize {
         self.queue.borrow().len()
     }
 
-    pub(crate) fn insert(&self, remote: &Arc<Remote>, future: BoxedFuture) -> TaskKey {
+    pub(crate) fn insert(
+        &self,
+        remote: &Arc<Remote>,
+        future: BoxedFuture,
+        urgency: Urgency,
+    ) -> TaskKey {
         let mut entries = self.entries.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let index = u32::try_from(entries.len()).expect("fewer tasks than memory");
-            entries.push(Entry { generation: 0, is_queued: false, future: None, waker: None });
+            let (future, waker) = (None, None);
+            entries.push(Entry { generation: 0, is_queued: false, urgency, future, waker });
             index
         });
         let entry = &mut entries[index as usize];
         let key = TaskKey { index, generation: entry.generation };
         let remote = Arc::clone(remote);
         let header = Header { remote, key, is_sent: AtomicBool::new(false) };
+        entry.urgency = urgency;
         entry.future = Some(future);
         entry.waker = Some(Waker::from(Arc::new(header)));
         self.live_count.set(self.live_count.get() + 1);
@@ -95,25 +117,32 @@ impl Tasks {
         };
         if entry.generation == key.generation && !entry.is_queued {
             entry.is_queued = true;
-            self.queue.borrow_mut().push_back(key);
+            self.queue_of(entry.urgency).borrow_mut().push_back(key);
         }
     }
 
     /// Queues every task: something has changed that any of them may look at.
     pub(crate) fn queue_all(&self) {
         let mut entries = self.entries.borrow_mut();
-        let mut queue = self.queue.borrow_mut();
         for (index, entry) in entries.iter_mut().enumerate() {
             if entry.waker.is_some() && !entry.is_queued {
                 entry.is_queued = true;
-                queue.push_back(TaskKey { index: index as u32, generation: entry.generation });
+                let key = TaskKey { index: index as u32, generation: entry.generation };
+                self.queue_of(entry.urgency).borrow_mut().push_back(key);
             }
         }
     }
 
+    fn queue_of(&self, urgency: Urgency) -> &RefCell<VecDeque<TaskKey>> {
+        match urgency {
+            Urgency::Normal => &self.queue,
+            Urgency::Background => &self.background,
+        }
+    }
+
     /// Polls the next queued task. `None` where none is queued; an error is the task's panic.
-    pub(crate) fn run_next(&self) -> Option<Result<(), Box<dyn Any + Send>>> {
-        let key = self.queue.borrow_mut().pop_front()?;
+    pub(crate) fn run_next(&self, urgency: Urgency) -> Option<Result<(), Box<dyn Any + Send>>> {
+        let key = self.queue_of(urgency).borrow_mut().pop_front()?;
         let Some((mut future, waker)) = self.take(key) else {
             return Some(Ok(()));
         };
@@ -170,6 +199,7 @@ impl Tasks {
             }
         }
         self.queue.borrow_mut().clear();
+        self.background.borrow_mut().clear();
     }
 
     fn take_future(&self, index: usize) -> Option<(TaskKey, BoxedFuture)> {

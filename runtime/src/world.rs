@@ -86,6 +86,9 @@ pub trait Host {
     /// As `socket(2)`.
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor>;
 
+    /// The monotonic clock, read anew: for a task that wants to know how long it has run.
+    fn now(&self) -> Moment;
+
     /// Whether there are disk files, through the glommio executor that hosts the shard.
     fn has_disk(&self) -> bool;
 }

@@ -193,6 +193,22 @@ fn a_busy_shard_attends_to_its_files() {
     });
 }
 
+/// glommio wakes it while the shard sleeps, before the shard has read its clock again.
+#[test]
+fn a_task_that_a_file_wakes_sees_the_present() {
+    const NAP: Duration = Duration::from_millis(20);
+    on_shard(config(1), |shard| async move {
+        let (cold, mut writer) = cold_file();
+        let start = shard.now();
+        std::thread::spawn(move || {
+            std::thread::sleep(NAP);
+            writer.write_all(b"x").expect("write");
+        });
+        assert_eq!(*cold.read_at(0, 9).await.expect("read"), *b"x");
+        assert!(shard.now() - start >= NAP, "{:?}", shard.now() - start);
+    });
+}
+
 #[test]
 fn a_read_that_is_given_up_harms_nobody() {
     on_shard(config(1), |_| async {

@@ -11,6 +11,7 @@ use corelane_runtime::{
     Topology, launch,
 };
 
+use crate::addresses::IntoAddresses;
 use crate::config::ServerConfig;
 use crate::error::{BoxError, Error, Result};
 use crate::files::Files;
@@ -189,14 +190,15 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
     ///
-    /// Prints one line to standard output when it is ready.
+    /// Listens on one address or several ([`IntoAddresses`]), beside those of
+    /// [`listen`](App::listen). Prints one line to standard output when it is ready.
     ///
     /// # Errors
     /// A setting or route that can not be obeyed, an address that can not be listened on, a
     /// machine without io_uring, a shard that failed.
-    pub fn serve(self, address: &str) -> Result<()> {
+    pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
         let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
-        let server = self.start(address)?;
+        let server = self.start(addresses)?;
         let signals = SignalWatch::new(server.stopper(), patience);
         let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
         if !is_quiet {
@@ -211,10 +213,8 @@ impl App {
     ///
     /// # Errors
     /// As [`serve`](App::serve).
-    pub fn start(mut self, address: &str) -> Result<Server> {
-        if !address.is_empty() {
-            self.addresses.insert(0, address.parse()?);
-        }
+    pub fn start(mut self, addresses: impl IntoAddresses) -> Result<Server> {
+        self.addresses.splice(..0, addresses.into_addresses()?);
         if self.addresses.is_empty() {
             return Err(ConfigError::new("listen", "name at least one address").into());
         }

@@ -25,7 +25,11 @@
 //! `RefCell`. What another shard owns is reached with [`runtime::Shard::call`].
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod app;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod coding;
 mod config;
@@ -35,6 +39,7 @@ pub mod extract;
 mod files;
 mod handler;
 pub mod http1;
+mod into_response;
 mod json;
 pub mod middleware;
 mod problem;
@@ -44,13 +49,14 @@ mod serve;
 mod state;
 mod stats;
 
+pub use addresses::IntoAddresses;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
 pub use config::ServerConfig;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
-pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload};
+pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield_if_needed};
 pub use error::{BoxError, Error, Result};
 pub use extract::{
     BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,
@@ -59,9 +65,10 @@ pub use extract::{
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use into_response::IntoHeaders;
 pub use json::Json;
 pub use problem::Problem;
-pub use response::{IntoHeaders, IntoResponse, Responder, Response};
+pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
 };

@@ -622,7 +622,7 @@ fn what_can_not_work_is_an_error_at_start() {
     assert!(start_error(App::new().config(config)).contains("pipelined_max: 0"));
 
     let server = TestServer::start(App::new());
-    let second = App::new().start(&server.address.to_string());
+    let second = App::new().start(server.address);
     let error = second.map(|_| ()).expect_err("an error").to_string();
     assert!(error.contains(&server.address.to_string()), "{error}");
     server.stop();

@@ -7,5 +7,6 @@ mod arena_load;
 mod arena_options;
 mod arena_stop;
 mod arena_upload;
+mod echo;
 mod small_programs;
 mod support;

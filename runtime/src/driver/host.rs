@@ -4,13 +4,18 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::clock::Moment;
 use crate::world::{Descriptor, Host};
 
 /// The machine itself.
-pub(crate) struct Machine;
+pub(crate) struct Machine {
+    /// Where the shards' clock begins.
+    pub(crate) origin: Instant,
+}
 
 impl Host for Machine {
     fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
@@ -40,6 +45,10 @@ impl Host for Machine {
             socket.set_tcp_nodelay(true)?;
         }
         Ok(Descriptor(socket.into_raw_fd()))
+    }
+
+    fn now(&self) -> Moment {
+        Moment::default() + self.origin.elapsed()
     }
 
     fn has_disk(&self) -> bool {

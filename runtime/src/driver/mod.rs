@@ -8,6 +8,7 @@
 //! may still write to is never freed, and a descriptor number is never reused under an operation.
 
 pub(crate) mod accept;
+pub(crate) mod backtrace;
 pub(crate) mod buffers;
 pub(crate) mod connect;
 pub(crate) mod disk;

@@ -102,6 +102,9 @@ async fn park(shard: &Rc<Shard>, ring: &mut Uring, bell: &mut Bell) -> Result<()
     }
     shard.set_parked(None);
     ring.disable_bell();
+    // What glommio has woken runs before the ring is entered again, and must not see the time at
+    // which the shard fell asleep.
+    shard.read_clock(ring);
     Ok(())
 }
 

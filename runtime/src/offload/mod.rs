@@ -18,8 +18,8 @@
 
 mod pool;
 
-pub(crate) use pool::Pool;
 pub use pool::{OffloadConfig, OffloadStats};
+pub(crate) use pool::{Pool, settle};
 
 use std::error::Error;
 use std::fmt;

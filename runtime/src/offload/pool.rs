@@ -100,14 +100,12 @@ impl Pool {
         cpus: &[usize],
         nice: u8,
     ) -> io::Result<()> {
-        let mut allowed = CpuSet::new();
-        let known = cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU);
-        known.for_each(|cpu| allowed.set(*cpu));
+        let cpus: Arc<[usize]> = cpus.into();
         for index in 0..thread_count {
-            let pool = Arc::clone(self);
+            let (pool, cpus) = (Arc::clone(self), Arc::clone(&cpus));
             let thread = std::thread::Builder::new().name(format!("offload-{index}"));
             thread.spawn(move || {
-                settle(&allowed, nice);
+                settle(&cpus, nice);
                 while let Ok(work) = pool.waiting.recv_blocking() {
                     work.run(&pool);
                 }
@@ -142,18 +140,21 @@ impl Pool {
 
 /// Puts the calling thread where it does not disturb the shards. Where the system refuses, it
 /// stays where it is: a slower shard is better than none.
-fn settle(cpus: &CpuSet, nice: u8) {
-    if cpus.count() > 0
-        && let Err(error) = rustix::thread::sched_setaffinity(None, cpus)
+pub(crate) fn settle(cpus: &[usize], nice: u8) {
+    let mut allowed = CpuSet::new();
+    let known = cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU);
+    known.for_each(|cpu| allowed.set(*cpu));
+    if allowed.count() > 0
+        && let Err(error) = rustix::thread::sched_setaffinity(None, &allowed)
     {
-        tracing::warn!(%error, "the offload threads stay on the CPUs of whoever started them");
+        tracing::warn!(%error, "a thread stays on the CPUs of whoever started it");
     }
     // On Linux a priority belongs to a thread (setpriority(2), "C library/kernel differences").
     let thread = rustix::thread::gettid();
     if nice > 0
         && let Err(error) = rustix::process::setpriority_process(Some(thread), i32::from(nice))
     {
-        tracing::warn!(%error, "the offload threads run with the shards' priority");
+        tracing::warn!(%error, "a thread runs with the shards' priority");
     }
 }
 

@@ -8,8 +8,8 @@
 //!
 //! A route without middleware has no chain: its handler writes straight into the send buffer, and
 //! nothing is allocated or called for what is not there. With middleware the response is a value
-//! ([`Response`](crate::Response)) that each layer may change on its way out; what is ready at once stays a plain
-//! call, and only what has to wait goes into a box.
+//! ([`Response`](crate::Response)) that each layer may change on its way out; what is ready at once
+//! stays a plain call, and only what has to wait goes into a box.
 //!
 //! Most middleware is an asynchronous function, by [`from_fn`]. What must be cheap, or changes the
 //! request's body, implements [`Middleware`].

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelane_runtime::{ConfigError, Shard};
+use corelane_runtime::{Activity, ConfigError, Shard};
 use http::Method;
 
 use super::{
@@ -18,6 +18,8 @@ use crate::state::{MadeState, Reach};
 /// One path's endpoints on one shard.
 pub(crate) struct Route {
     pub(crate) body_bytes_max: Option<u64>,
+    /// What a stall in one of its handlers is logged as.
+    pub(crate) activity: Activity,
     pub(crate) states: Rc<States>,
     endpoints: Vec<(Method, Rc<dyn Endpoint>)>,
     /// For every other method.
@@ -85,12 +87,14 @@ impl Table {
         slash: TrailingSlash,
         shard: &Rc<Shard>,
     ) -> Result<Table, BoxError> {
-        let mut builder = Builder { shard, groups: Vec::new(), middleware: Vec::new() };
+        let mut builder = Builder::new(shard);
         let groups = router.routes.iter().flat_map(|route| &route.groups);
         for group in groups.chain(router.fallbacks.iter().flat_map(|fallback| &fallback.groups)) {
             builder.make_group(group).await?;
         }
-        builder.table(router, slash).map_err(BoxError::from)
+        let table = builder.table(router, slash)?;
+        shard.name_activities(builder.activities);
+        Ok(table)
     }
 }
 
@@ -111,7 +115,7 @@ impl Router {
 fn patterns<'p, T: Clone>(
     routes: impl Iterator<Item = (&'p str, T)>,
     slash: TrailingSlash,
-    redirect: impl Fn() -> T,
+    mut redirect: impl FnMut() -> T,
 ) -> Result<matchit::Router<T>, String> {
     let mut table = matchit::Router::new();
     let mut others = Vec::new();
@@ -160,9 +164,21 @@ struct Builder<'a> {
     groups: Vec<(Group, Vec<MadeState>)>,
     /// One of each layer, however many routes it is around.
     middleware: Vec<(Arc<dyn Layer>, Rc<dyn Middleware>)>,
+    /// The names of the routes' activities.
+    activities: Vec<String>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(shard: &'a Rc<Shard>) -> Builder<'a> {
+        let (groups, middleware, activities) = (Vec::new(), Vec::new(), Vec::new());
+        Builder { shard, groups, middleware, activities }
+    }
+
+    fn activity(&mut self, name: String) -> Activity {
+        self.activities.push(name);
+        Activity::new(self.activities.len() - 1)
+    }
+
     async fn make_group(&mut self, group: &Group) -> Result<(), BoxError> {
         if self.groups.iter().any(|(known, _)| Arc::ptr_eq(known, group)) {
             return Ok(());
@@ -211,21 +227,25 @@ impl Builder<'_> {
         };
         let fallback = self.layered(fallback, &methods.fallback_layers);
         self.check(&*fallback, &states, path)?;
-        Ok(Route { body_bytes_max: methods.body_bytes_max, states, endpoints, fallback })
+        let activity = self.activity(path.clone());
+        let body_bytes_max = methods.body_bytes_max;
+        Ok(Route { body_bytes_max, activity, states, endpoints, fallback })
     }
 
     fn fallback(&mut self, plan: &FallbackPlan) -> Result<Route, ConfigError> {
         let FallbackPlan { prefix, endpoint, body_bytes_max, groups } = plan;
         let states = Rc::new(self.states(groups));
-        let fallback =
-            self.endpoint(endpoint, &states, &format!("the fallback of \"{prefix}\""))?;
-        Ok(Route { body_bytes_max: *body_bytes_max, states, endpoints: Vec::new(), fallback })
+        let place = format!("the fallback of \"{prefix}\"");
+        let fallback = self.endpoint(endpoint, &states, &place)?;
+        let (activity, endpoints) = (self.activity(place), Vec::new());
+        Ok(Route { body_bytes_max: *body_bytes_max, activity, states, endpoints, fallback })
     }
 
     /// A route that the server answers itself.
-    fn automatic(&self, fallback: Rc<dyn Endpoint>) -> Route {
+    fn automatic(&mut self, fallback: Rc<dyn Endpoint>) -> Route {
+        let activity = self.activity("(answered by the server)".to_owned());
         let states = Rc::default();
-        Route { body_bytes_max: None, states, endpoints: Vec::new(), fallback }
+        Route { body_bytes_max: None, activity, states, endpoints: Vec::new(), fallback }
     }
 
     fn states(&self, groups: &[Group]) -> States {

@@ -10,7 +10,7 @@ use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
 
 use super::Site;
 use super::collect::Collect;
@@ -80,13 +80,14 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
+    activity: Activity,
     pub(super) channel: Option<Rc<Channel>>,
 }
 
 /// How one exchange went.
 enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts),
+    Pending(Call, RequestFacts, Activity),
 }
 
 impl Conversation {
@@ -311,7 +312,9 @@ impl Conversation {
 
     fn after(&mut self, answer: Answer, channel: Option<Rc<Channel>>) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts) => Some(Next::Call(Pending { call, facts, channel })),
+            Answer::Pending(call, facts, activity) => {
+                Some(Next::Call(Pending { call, facts, activity, channel }))
+            }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest)),
         }
@@ -349,6 +352,7 @@ impl Conversation {
             extensions: Extensions::default(),
         };
         let mut running = None;
+        self.shard.begin_activity(route.activity);
         let ended = guard(&mut responder, |responder| {
             running = endpoint.answer(&mut exchange, context, responder);
         });
@@ -356,7 +360,7 @@ impl Conversation {
             site.stats.handler_panics.add(1);
         }
         match running {
-            Some(call) if ended => Answer::Pending(call, facts),
+            Some(call) if ended => Answer::Pending(call, facts, route.activity),
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 self.end_exchange(status, keeps_alive);
@@ -380,6 +384,7 @@ impl Conversation {
         facts.keeps_alive &= !self.shard.is_draining();
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
+        self.shard.begin_activity(pending.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });

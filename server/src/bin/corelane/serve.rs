@@ -62,7 +62,7 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     check_directory(&options.directory)?;
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
     let app = options.listen.iter().cloned().fold(app, App::listen);
-    let server = app.start("")?;
+    let server = app.start(())?;
     let patience = ServerConfig::default().drain_timeout;
     let _signals = SignalWatch::new(server.stopper(), patience).map_err(RuntimeError::Thread)?;
     if !options.quiet {

@@ -1,9 +1,8 @@
-//! What the operator may choose: flags, over a file in TOML with the same names.
+//! What the operator of a service may choose: flags, over a file in TOML with the same names.
 //!
 //! ```toml
 //! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
-//! dataset = "items.json"                    # relative to this file
 //! ```
 
 use std::fmt::Display;
@@ -11,71 +10,75 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Args, Parser};
 use corelane::{Address, Cores};
 use toml::de::{DeTable, DeValue};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
-/// A small real service over HTTP/1.1, one shard a core.
-#[derive(Debug, Parser)]
-#[command(name = "arena", max_term_width = 100)]
-struct Flags {
+/// The flags that every service has.
+#[derive(Debug, Args)]
+pub struct Flags {
     /// Where to listen: IP:PORT or unix:PATH; can be repeated [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<Address>,
     /// Which CPUs get a shard: all, physical, a count, or a list such as 0,2-3 [default: all]
     #[arg(long, value_name = "SPEC")]
     cores: Option<Cores>,
-    /// The items that /json/{count} answers from [default: a generated data set]
-    #[arg(long, value_name = "FILE")]
-    dataset: Option<PathBuf>,
-    /// A TOML file with the keys listen, cores and dataset; flags win over it
+    /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// What was chosen.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) listen: Vec<Address>,
-    pub(crate) cores: Cores,
-    pub(crate) dataset: Option<PathBuf>,
+pub struct Options {
+    /// Where to listen: at least one address.
+    pub listen: Vec<Address>,
+    /// Which CPUs get a shard.
+    pub cores: Cores,
+    /// The file's values of the keys that are the program's own, as text.
+    pub others: Vec<(&'static str, String)>,
+    /// The folder of the file, to which its paths are relative.
+    pub folder: PathBuf,
 }
 
-impl Options {
-    /// Reads the program's arguments, and the file that they name. For `--help`, prints it and
-    /// ends the program.
+impl Flags {
+    /// Reads the file that the flags name, and puts the flags over it. `others` are the keys that
+    /// it may have beside `listen` and `cores`.
     ///
     /// # Errors
     /// What can not be obeyed, in one sentence.
-    pub(crate) fn read() -> Result<Options, String> {
-        let flags = Flags::try_parse().map_err(|error| explain(&error))?;
-        let file = match &flags.config {
-            Some(path) => Settings::read(path)?,
+    pub fn over_file(self, others: &[&'static str]) -> Result<Options, String> {
+        let mut file = match &self.config {
+            Some(path) => Settings::read(path, others)?,
             None => Settings::default(),
         };
-        let mut options = Options {
-            listen: if flags.listen.is_empty() { file.listen } else { flags.listen },
-            cores: flags.cores.or(file.cores).unwrap_or_default(),
-            dataset: flags.dataset.or(file.dataset),
-        };
-        if options.listen.is_empty() {
-            options.listen = LISTEN_DEFAULT.parse().into_iter().collect();
+        let mut listen = if self.listen.is_empty() { file.listen } else { self.listen };
+        if listen.is_empty() {
+            listen = LISTEN_DEFAULT.parse().into_iter().collect();
         }
-        Ok(options)
+        let cores = self.cores.or(file.cores.take()).unwrap_or_default();
+        let folder = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        Ok(Options { listen, cores, others: file.others, folder: folder.to_owned() })
     }
 }
 
-/// The first line of clap's error: the ones below it repeat the usage.
-fn explain(error: &clap::Error) -> String {
-    if error.kind() == ErrorKind::DisplayHelp {
-        error.exit();
-    }
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    format!("{}; see arena --help", line.trim_start_matches("error: "))
+/// Reads the program's arguments. For `--help`, prints it and ends the program.
+///
+/// # Errors
+/// What can not be obeyed, in one sentence.
+pub fn read_flags<F: Parser>(program: &str) -> Result<F, String> {
+    F::try_parse().map_err(|error| {
+        if error.kind() == ErrorKind::DisplayHelp {
+            error.exit();
+        }
+        // The first line of clap's error: the ones below it repeat the usage.
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        format!("{}; see {program} --help", line.trim_start_matches("error: "))
+    })
 }
 
 /// What a file says; `None` and empty where it says nothing.
@@ -83,25 +86,22 @@ fn explain(error: &clap::Error) -> String {
 struct Settings {
     listen: Vec<Address>,
     cores: Option<Cores>,
-    dataset: Option<PathBuf>,
+    others: Vec<(&'static str, String)>,
 }
 
 /// What is wrong, and at which bytes of the file.
 struct Mistake(String, Range<usize>);
 
 impl Settings {
-    fn read(path: &Path) -> Result<Settings, String> {
+    fn read(path: &Path, others: &[&'static str]) -> Result<Settings, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("config: {}: {error}", path.display()))?;
-        let mut settings = Settings::parse(&text)
-            .map_err(|problem| format!("config: {}, {problem}", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        settings.dataset = settings.dataset.map(|dataset| folder.join(dataset));
-        Ok(settings)
+        Settings::parse(&text, others)
+            .map_err(|problem| format!("config: {}, {problem}", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Settings, String> {
-        Settings::take(text).map_err(|Mistake(problem, span)| {
+    fn parse(text: &str, others: &[&'static str]) -> Result<Settings, String> {
+        Settings::take(text, others).map_err(|Mistake(problem, span)| {
             let before = text.as_bytes().iter().take(span.start);
             let line = before.filter(|byte| **byte == b'\n').count() + 1;
             format!("line {line}: {problem}")
@@ -109,7 +109,7 @@ impl Settings {
     }
 
     /// Goes through the keys by hand: a derived reader names the line, or the key, but not both.
-    fn take(text: &str) -> Result<Settings, Mistake> {
+    fn take(text: &str, others: &[&'static str]) -> Result<Settings, Mistake> {
         let mut settings = Settings::default();
         let table = DeTable::parse(text).map_err(|error| {
             let span = error.span().unwrap_or_default();
@@ -118,15 +118,14 @@ impl Settings {
         })?;
         for (key, value) in table.into_inner() {
             let (span, value) = (value.span(), value.into_inner());
-            let taken = match &**key.get_ref() {
-                "listen" => addresses(&value).map(|listen| settings.listen = listen),
-                "cores" => parse(&value).map(|cores| settings.cores = Some(cores)),
-                "dataset" => {
-                    parse::<PathBuf>(&value).map(|dataset| settings.dataset = Some(dataset))
-                }
-                unknown => {
-                    let problem =
-                        format!("the key {unknown} is unknown; known: listen, cores, dataset");
+            let other = others.iter().find(|other| ***other == **key.get_ref());
+            let taken = match (&**key.get_ref(), other) {
+                ("listen", _) => addresses(&value).map(|listen| settings.listen = listen),
+                ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
+                (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
+                (unknown, None) => {
+                    let known = [&["listen", "cores"], others].concat().join(", ");
+                    let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }
             };
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<Settings, &str>) {
-        match (Settings::parse(text), expected) {
+        match (Settings::parse(text, &["dataset"]), expected) {
             (Err(problem), Err(part)) => assert!(problem.contains(part), "{text}: {problem}"),
             (parsed, Ok(expected)) => assert_eq!(parsed, Ok(expected), "{text}"),
             (parsed, expected) => panic!("{text}: {parsed:?}, not {expected:?}"),
@@ -186,7 +185,7 @@ mod tests {
             Ok(Settings {
                 listen: listen(&["127.0.0.1:1", "unix:/run/a"]),
                 cores: Some(Cores::Count(2)),
-                dataset: Some("a.json".into()),
+                others: vec![("dataset", "a.json".to_owned())],
             }),
         );
         let listen = listen(&["[::1]:80"]);

@@ -1,0 +1,87 @@
+//! The echo: says back what it was sent, for those who test servers and clients.
+//!
+//! ```text
+//!   curl http://127.0.0.1:8080/                                 OK
+//!   curl --data hello http://127.0.0.1:8080/                    hello, with the type that it had
+//!   curl http://127.0.0.1:8080/echo                             the request's fields, one a line
+//!   curl --cookie 'a=b; c=d' http://127.0.0.1:8080/cookie       a=b and c=d, one a line
+//! ```
+//!
+//! Each handler takes the request's body, used or not: so a request is answered once all of it has
+//! arrived and was found to be well formed.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use clap::Parser;
+use corelane::{
+    App, Exchange, FromRequest, HeaderValue, Headers, IntoResponse, MethodRouter, Response, get,
+    header,
+};
+use corelane_examples::{Flags, read_flags, run};
+
+/// Says back what it was sent, over HTTP/1.1, one shard a core.
+#[derive(Debug, Parser)]
+#[command(name = "echo", max_term_width = 100)]
+struct EchoFlags {
+    #[command(flatten)]
+    service: Flags,
+}
+
+fn main() -> ExitCode {
+    run("echo", || {
+        let EchoFlags { service } = read_flags("echo")?;
+        Ok((app(), service.over_file(&[])?))
+    })
+}
+
+fn app() -> App {
+    App::new()
+        .route("/", get(async |_body: Bytes| "OK").post(body))
+        .route("/echo", lines(async |lines: FieldLines, _body: Bytes| plain(lines.0)))
+        .route("/cookie", get(cookies).post(cookies))
+}
+
+fn lines<A: 'static>(handler: impl corelane::Handler<A>) -> MethodRouter {
+    get(handler.clone()).post(handler)
+}
+
+/// The body, with the type that it came with.
+async fn body(Headers(fields): Headers, body: Bytes) -> Response {
+    let mut response = body.into_response();
+    if let Some(content_type) = fields.get(header::CONTENT_TYPE) {
+        response.headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    response
+}
+
+/// The request's fields as `Name: value`, in the letter case and the order in which they came.
+struct FieldLines(Vec<u8>);
+
+impl FromRequest for FieldLines {
+    type Rejection = Infallible;
+
+    fn from_request(exchange: &mut Exchange<'_>) -> Result<FieldLines, Infallible> {
+        let lines =
+            exchange.headers().map(|(name, value)| [name.as_bytes(), value].join(&b": "[..]));
+        Ok(FieldLines(join_lines(lines)))
+    }
+}
+
+/// The cookies as `name=value`, in the order in which they came.
+async fn cookies(Headers(fields): Headers, _body: Bytes) -> Response {
+    let values = fields.get_all(header::COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let pairs = pairs.map(|pair| pair.trim_ascii().to_vec()).filter(|pair| pair.contains(&b'='));
+    plain(join_lines(pairs))
+}
+
+fn join_lines(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    lines.flat_map(|line| [line, b"\n".to_vec()].concat()).collect()
+}
+
+/// Text whose encoding is whatever the client chose.
+fn plain(text: Vec<u8>) -> Response {
+    text.into_response().with_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))
+}

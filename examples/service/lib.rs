@@ -1,0 +1,46 @@
+//! What the services among the examples share: their options, their log, and how they end.
+
+mod options;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use corelane::{App, Error};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use options::{Flags, Options, read_flags};
+
+/// Serves what `prepare` makes, until a signal ends it. The exit code is 2 where the operator can
+/// change something, 1 where the machine refuses; one sentence on standard error says what.
+pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), String>) -> ExitCode {
+    let fail = |code: u8, problem: &str| {
+        eprintln!("{program}: {problem}");
+        ExitCode::from(code)
+    };
+    let (app, options) = match start_log().and_then(|()| prepare()) {
+        Ok(prepared) => prepared,
+        Err(problem) => return fail(2, &problem),
+    };
+    match app.cores(options.cores).serve(options.listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Config(error)) => fail(2, &error.to_string()),
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+/// Logs to standard error; standard output has the one line that says the service is ready.
+///
+/// The variable `RUST_LOG` says how much, such as `warn` or `info,corelane_runtime=debug`.
+fn start_log() -> Result<(), String> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) => text.parse::<Targets>().map_err(|error| format!("RUST_LOG: {error}"))?,
+        Err(_) => Targets::new().with_default(LevelFilter::INFO),
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(filter).init();
+    Ok(())
+}

@@ -162,6 +162,7 @@ fn an_unread_body_is_thrown_away_up_to_a_bound() {
         let response = client.response();
         assert_eq!((response.text(), response.says_close()), ("unread", false));
     }
+    drop(client);
     // How much is to come of chunks nobody knows: the answer says close, and all of it is taken.
     let mut client = server.connect();
     client.send(in_chunks("/unread", bound));

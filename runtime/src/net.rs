@@ -118,6 +118,12 @@ impl Stream {
         self.shard.driver.shutdown_write(self.key)
     }
 
+    /// Ends the connection with a reset, so that the peer can not take what it has received for
+    /// all there is. What is unsent is lost; a Unix socket, which knows no reset, is shut down.
+    pub fn abort(&mut self) {
+        self.shard.driver.abort(self.key);
+    }
+
     /// The peer's address; `None` for a Unix socket. A system call.
     ///
     /// # Errors

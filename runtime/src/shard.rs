@@ -165,11 +165,11 @@ impl Shard {
         self.driver.recycle(buffer);
     }
 
-    /// Whether more than half of the receive buffers are free: a task may then hold one for longer
-    /// than its turn.
+    /// Whether more than a quarter of the receive buffers are free: a task may then hold one for
+    /// longer than its turn.
     pub fn has_spare_buffers(&self) -> bool {
         let pool = &self.driver.pool;
-        pool.lent_count() * 2 > usize::from(pool.count())
+        pool.spare_count() * 4 > usize::from(pool.count())
     }
 
     /// Lets the shard's other tasks and its ring have a turn.

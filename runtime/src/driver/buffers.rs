@@ -9,6 +9,12 @@
 //!
 //! The pool owns the memory and knows who holds each buffer; it never touches the ring. The edges
 //! are asserted: a buffer that is given back twice would be two connections' buffer at once.
+//!
+//! The kernel uses the lent buffers in rotation, so all that are lent pass through the caches, and
+//! once used take up memory. Hence only so many are lent as the last turns needed twice over; the
+//! others wait, and those that came back last are lent first. Buffers that are filled to the brim
+//! are no such need: they belong to bulk transfers, which go faster through few buffers that stay
+//! in a cache, at the price of being armed again (`ENOBUFS`), than through all of them.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
@@ -52,9 +58,25 @@ pub struct BufferPool {
     layout: Layout,
     buffer_bytes: u32,
     records: Box<[Cell<Record>]>,
+    /// A stack: what was used last lies in a cache yet.
     returned: RefCell<Vec<BufferId>>,
     lent_count: Cell<usize>,
+    /// How many buffers the world is to have after each `lend`: `LENT_COUNT_MIN..=count`.
+    lent_target: Cell<usize>,
+    /// Buffers that the world has filled in part since the last `lend`.
+    partial_count: Cell<usize>,
+    /// The most that `partial_count` was at a `lend` of the present period.
+    demand: Cell<usize>,
+    /// Calls of `lend` until the demand is looked at.
+    period_left: Cell<u32>,
 }
+
+/// Buffers that the world always has, where there are as many: the kernel fills at most 32 for
+/// one connection in one go.
+const LENT_COUNT_MIN: usize = 64;
+
+/// Turns after which a demand that has fallen is believed.
+const PERIOD_TURNS: u32 = 4096;
 
 impl BufferPool {
     /// Between two buffers lies one cache line, so that the first lines of many buffers do not all
@@ -78,6 +100,10 @@ impl BufferPool {
             records: vec![Cell::new(record); usize::from(count)].into_boxed_slice(),
             returned: RefCell::new((0..count).map(BufferId).collect()),
             lent_count: Cell::new(0),
+            lent_target: Cell::new(LENT_COUNT_MIN.min(usize::from(count))),
+            partial_count: Cell::new(0),
+            demand: Cell::new(0),
+            period_left: Cell::new(PERIOD_TURNS),
         }
     }
 
@@ -114,20 +140,50 @@ impl BufferPool {
         unsafe { self.start.add(usize::from(buffer.0) * Self::stride(self.buffer_bytes)) }
     }
 
-    /// Moves the returned buffers into `lent`, which is emptied first: they are the world's now.
+    /// Moves returned buffers into `lent`, which is emptied first, until the world has as many as
+    /// it should: they are the world's now.
     pub(crate) fn lend(&self, lent: &mut Vec<BufferId>) {
         lent.clear();
-        std::mem::swap(lent, &mut self.returned.borrow_mut());
+        self.follow_demand();
+        let mut returned = self.returned.borrow_mut();
+        let wanted = self.lent_target.get().saturating_sub(self.lent_count.get());
+        let kept = returned.len().saturating_sub(wanted);
+        lent.extend(returned.drain(kept..));
         for buffer in lent.iter() {
             self.change_holder(*buffer, Holder::Returned, Holder::World, 0);
         }
         self.lent_count.set(self.lent_count.get() + lent.len());
     }
 
+    /// Twice the demand is lent: at once where it rises, after a period where it falls.
+    fn follow_demand(&self) {
+        let partial = self.partial_count.take();
+        let demand = self.demand.get().max(partial);
+        self.demand.set(demand);
+        self.period_left.set(self.period_left.get() - 1);
+        let is_over = self.period_left.get() == 0;
+        if demand * 2 > self.lent_target.get() || is_over {
+            let least = LENT_COUNT_MIN.min(self.records.len());
+            self.lent_target.set((demand * 2).clamp(least, self.records.len()));
+        }
+        if is_over {
+            self.period_left.set(PERIOD_TURNS);
+            self.demand.set(partial);
+        }
+    }
+
+    /// How many buffers hold no received bytes.
+    pub(crate) fn spare_count(&self) -> usize {
+        self.lent_count.get() + self.returned.borrow().len()
+    }
+
     /// The world filled `size` bytes of a buffer and let go of it.
     pub(crate) fn take(&self, buffer: BufferId, size: u32) {
         assert!(size <= self.buffer_bytes, "the world wrote past a buffer");
         self.change_holder(buffer, Holder::World, Holder::Shard, size);
+        if size < self.buffer_bytes {
+            self.partial_count.set(self.partial_count.get() + 1);
+        }
         self.lent_count.set(self.lent_count.get() - 1);
     }
 
@@ -323,6 +379,56 @@ mod tests {
         assert!(lent(&pool).is_empty());
         drop(received);
         assert_eq!(lent(&pool), [buffers[1]]);
+    }
+
+    /// Fills and gives back `demand` buffers in each of some turns; says how many are lent then.
+    fn lent_after(pool: &Rc<BufferPool>, demand: usize, turns: u32) -> usize {
+        let mut world: std::collections::VecDeque<BufferId> = lent(pool).into();
+        for _ in 0..turns {
+            for _ in 0..demand.min(world.len()) {
+                let buffer = world.pop_front().expect("as many are lent");
+                receive(pool, buffer, b"x");
+                pool.give_back(buffer);
+            }
+            world.extend(lent(pool));
+        }
+        for buffer in world.drain(..) {
+            pool.take(buffer, 0);
+            pool.give_back(buffer);
+        }
+        // Not a demand of the world that the test has emptied here.
+        pool.partial_count.set(0);
+        pool.lent_target.get()
+    }
+
+    #[test]
+    fn as_many_are_lent_as_are_needed_twice_over() {
+        let pool = Rc::new(BufferPool::new(1024, 16));
+        assert_eq!(lent_after(&pool, 5, 10), 64);
+        assert_eq!(lent_after(&pool, 200, 10), 400);
+        assert_eq!(lent_after(&pool, 700, 10), 1024);
+        assert_eq!(lent_after(&pool, 1, 3 * PERIOD_TURNS), 64);
+    }
+
+    #[test]
+    fn full_buffers_are_no_demand() {
+        let pool = Rc::new(BufferPool::new(1024, 1));
+        assert_eq!(lent_after(&pool, 64, 10), 64);
+    }
+
+    #[test]
+    fn a_pool_smaller_than_the_minimum_is_lent_whole() {
+        let pool = BufferPool::new(8, 16);
+        assert_eq!(lent(&pool).len(), 8);
+    }
+
+    #[test]
+    fn what_was_used_last_is_lent_first() {
+        let pool = BufferPool::new(1024, 16);
+        let first = lent(&pool)[0];
+        receive(&pool, first, b"x");
+        pool.give_back(first);
+        assert_eq!(lent(&pool), [first]);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Driver {
     /// Whether starved receives can be armed again: once half of the buffers are back. Re-arming
     /// for each single buffer would end in `ENOBUFS` again at once.
     pub(super) fn can_rearm(&self, state: &State) -> bool {
-        !state.starved.is_empty() && self.pool.lent_count() * 2 >= usize::from(self.pool.count())
+        !state.starved.is_empty() && self.pool.spare_count() * 2 >= usize::from(self.pool.count())
     }
 
     /// Re-arms the longest starved receives, one for each buffer: more would only starve again.

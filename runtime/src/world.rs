@@ -83,11 +83,15 @@ pub trait Host {
     /// As `socket(2)`.
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor>;
 
+    /// Breaks a connection off with a reset, at once; what is in flight on it then fails.
+    fn disconnect(&self, descriptor: Descriptor);
+
     /// The monotonic clock, read anew: for a task that wants to know how long it has run.
     fn now(&self) -> Moment;
 
-    /// Whether there are disk files, through the glommio executor that hosts the shard.
-    fn has_disk(&self) -> bool;
+    /// Whether this is the machine itself: glommio hosts the shard, so there are disk files, and a
+    /// descriptor can be sent to another shard.
+    fn is_machine(&self) -> bool;
 }
 
 /// How long [`World::enter`] may block.

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -47,13 +47,35 @@ impl Host for Machine {
         Ok(Descriptor(socket.into_raw_fd()))
     }
 
+    fn disconnect(&self, descriptor: Descriptor) {
+        // Connecting to AF_UNSPEC dissolves a TCP association with a reset (connect(2)). Closing
+        // with SO_LINGER zero would do it too late: a shutdown comes first, and sends a FIN.
+        // SAFETY: an all-zero `sockaddr` is a valid one of the family AF_UNSPEC.
+        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // A Unix socket refuses; it has no resets. Neither has a connection that is gone.
+        // SAFETY: the address lives as long as the call, the caller's slot keeps the descriptor.
+        unsafe { libc::connect(descriptor.0, &raw const nowhere, size) };
+    }
+
     fn now(&self) -> Moment {
         Moment::default() + self.origin.elapsed()
     }
 
-    fn has_disk(&self) -> bool {
+    fn is_machine(&self) -> bool {
         true
     }
+}
+
+/// A descriptor of the machine that no slot owns any more, to be sent to another shard.
+pub(crate) fn own(descriptor: Descriptor) -> OwnedFd {
+    // SAFETY: the descriptor is open, and its slot has just given it away.
+    unsafe { OwnedFd::from_raw_fd(descriptor.0) }
+}
+
+/// The descriptor for a slot, which closes it.
+pub(crate) fn disown(descriptor: OwnedFd) -> Descriptor {
+    Descriptor(descriptor.into_raw_fd())
 }
 
 /// The descriptor as a socket that is not closed when it goes out of scope.

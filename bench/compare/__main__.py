@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import sys
 import time
 
@@ -14,8 +15,11 @@ import plan
 import wrk
 from build import BuildError, build
 from check import check
-from place import Place, fill
+from place import DATASET, Place, fill
 from report.page import write as write_report
+from report.readme import update as update_readme
+from results import Results
+from run import Run, say
 from scenario import cases as read_cases
 from server import Server, StartError
 from subject import ROOT, all_subjects
@@ -24,32 +28,38 @@ QUICK_SUBJECTS = (
     "ceiling", "arena", "hyper", "axum", "actix-web", "ntex", "may_minihttp", "monoio", "nginx",
 )  # fmt: skip
 QUICK_ROUNDS, ROUNDS = 3, 5
-QUICK_SECONDS, SECONDS = 1, 3
-# Of the closed-loop rounds; what comes before and after fits into the rest of five minutes.
-QUICK_BUDGET_SECONDS = 235
-OPEN_LOOP_CASE = "plaintext@64"
+QUICK_SECONDS, SECONDS = 1, 2
+# Of all runs; the checks before and the report after them fit into the rest of five minutes.
+QUICK_BUDGET_SECONDS = 270
 
 
 def main() -> None:
     options = arguments()
     if options.report:
-        write_report(json.loads(options.report.read_text()), options.report.parent / "report.html")
+        report(options.report)
+        return
+    if options.readme:
+        update_readme(ROOT / "README.md", options.readme, json.loads(options.readme.read_text()))
         return
     place = Place.here(options.server_cpu, options.load_cpu)
     # What this program itself does belongs to the load's CPU: the server has its own for itself.
     cases = read_cases(split(options.scenarios), options.quick)
     subjects = chosen(split(options.peers), options.quick)
-    skipped = {}
-    ready = [one for one in subjects if prepare(one, place, skipped)]
-    os.sched_setaffinity(0, {place.load_cpu})
-    results = run(options, place, ready, cases)
-    results["skipped"] = skipped
-    results["subjects"] = [describe(one) for one in ready]
     folder = options.output or ROOT / "bench" / "results" / time.strftime("%Y-%m-%d")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_report(results, folder / "report.html")
-    print(f"{folder / 'report.html'}")
+    results = Results(folder, place.target)
+    ready = [one for one in subjects if prepare(one, place, results.skipped)]
+    os.sched_setaffinity(0, {place.load_cpu})
+    # A kill is an interruption like any other: what was measured is kept and reported.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run(options, place, ready, cases, results)
+    report(results.path)
+
+
+def report(path: pathlib.Path) -> None:
+    """Writes the page of a results file beside it."""
+    page = path.parent / "report.html"
+    write_report(json.loads(path.read_text()), page)
+    print(page)
 
 
 def arguments() -> argparse.Namespace:
@@ -57,13 +67,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default="", metavar="A,B", help="only these subjects")
     parser.add_argument("--scenarios", default="", metavar="X,Y", help="only these scenarios")
     parser.add_argument("--rounds", type=int, metavar="N", help="5, or 3 with --quick")
-    parser.add_argument("--seconds", type=int, metavar="N", help="of a run: 3, or 1 with --quick")
+    parser.add_argument("--seconds", type=int, metavar="N", help="of a run: 2, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="fewer of everything: five minutes")
     parser.add_argument("--server-cpu", type=int, default=0, metavar="CPU")
     parser.add_argument("--load-cpu", type=int, default=1, metavar="CPU")
     parser.add_argument("--output", type=pathlib.Path, metavar="FOLDER", help="for the results")
+    parser.add_argument("--resume", action="store_true", help="goes on with the results there")
     parser.add_argument(
         "--report", type=pathlib.Path, metavar="RESULTS.JSON", help="only write its report again"
+    )
+    parser.add_argument(
+        "--readme", type=pathlib.Path, metavar="RESULTS.JSON", help="only make the README's table"
     )
     return parser.parse_args()
 
@@ -85,53 +99,56 @@ def chosen(names: list, is_quick: bool) -> list:
 
 def prepare(subject, place: Place, skipped: dict) -> bool:
     """Builds and checks one; whatever it can not do is noted with the reason."""
-    plan.say(f"building and checking {subject.name}")
+    say(f"building and checking {subject.name}")
     try:
         build(subject, place)
         with Server(subject, place) as server:
+            subject.startup_seconds = server.startup_ms / 1000
             for capability, reason in check(server, place.dataset).items():
                 subject.withdraw(capability, reason)
-                plan.say(f"  {capability}: {reason}")
+                say(f"  {capability}: {reason}")
     except (BuildError, StartError, OSError) as error:
         skipped[subject.title] = str(error)
-        plan.say(f"  skipped: {error}")
+        say(f"  skipped: {error}")
         return False
     return True
 
 
-def run(options, place: Place, subjects: list, cases: list) -> dict:
+def run(options, place: Place, subjects: list, cases: list, results: Results) -> None:
+    """Carries out the plan; what it has is kept even where it is stopped."""
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    begin = time.time()
     has_open_loop = corelane.is_there()
-    facts = machine.facts(place, [wrk, corelane] if has_open_loop else [wrk])
+    steps = plan.steps(subjects, cases, rounds, options.quick, has_open_loop)
+    begin = time.time()
+    if options.resume:
+        results.resume()
+        if results.table.get("seconds", seconds) != seconds:
+            raise SystemExit(f"These results have runs of {results.table['seconds']} s.")
+    results.describe(
+        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begin)),
+        command=shlex.join(["./scripts/compare", *sys.argv[1:]]),
+        seconds=seconds,
+        machine=machine.facts(place, [wrk, corelane] if has_open_loop else [wrk]),
+        cases=[describe_case(case, place, seconds) for case in cases],
+        subjects=[describe(one) for one in subjects],
+        skipped=results.skipped,
+        open_loop_missing="" if has_open_loop else "corelane-bench is not built",
+    )
     budget = QUICK_BUDGET_SECONDS if options.quick else float("inf")
-    closed = plan.closed_loop(subjects, cases, rounds, place, wrk, seconds, budget)
-    opened = []
-    matching = [case for case in cases if case.name == OPEN_LOOP_CASE]
-    if has_open_loop and matching:
-        opened = plan.open_loop(
-            subjects, matching[0], closed, rounds, place, corelane, seconds, options.quick
-        )
-    return {
-        "format": 1,
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begin)),
-        "minutes": round((time.time() - begin) / 60, 1),
-        "command": shlex.join(["./scripts/compare", *sys.argv[1:]]),
-        "rounds": max((record["round"] for record in closed), default=0),
-        "seconds": seconds,
-        "machine": facts,
-        "cases": [describe_case(case, place, seconds) for case in cases],
-        "runs": closed,
-        "open_loop": opened,
-        "open_loop_missing": "" if has_open_loop else "corelane-bench is not built",
-        "idle": plan.idle_connections(subjects, place),
-    }
+    doing = Run(steps, results, place, seconds, budget)
+    say(f"{doing.count} runs, about {plan.duration(doing.left(doing.steps))}; kept as they come in")
+    try:
+        doing.all()
+    except KeyboardInterrupt:
+        say("stopped; scripts/compare --resume with the same options goes on")
+    results.table["minutes"] = round((time.time() - begin) / 60, 1)
+    results.save()
 
 
 def describe_case(case, place: Place, seconds: int) -> dict:
     folder = pathlib.Path("RUN")
-    words = wrk.command_words(case, "URL", seconds, place.load_cpu, folder)
+    words = wrk.command_words(case, "URL", case.seconds(seconds), place.load_cpu, folder)
     return {
         "name": case.name, "label": case.label, "about": case.about,
         "scenario": case.scenario, "connections": case.connections, "needs": case.needs,
@@ -144,7 +161,7 @@ def describe(subject) -> dict:
     values = {
         "ADDRESS": "127.0.0.1:PORT", "HOST": "127.0.0.1", "PORT": "PORT", "CPU": "CPU",
         "RUN": "RUN", "TARGET": "target", "BUILD": f"target/peers/{subject.name}",
-        "PEERS": "bench/peers", "DATASET": "bench/peers/dataset.json",
+        "PEERS": "bench/peers", "DATASET": str(DATASET.relative_to(ROOT)),
     }  # fmt: skip
     words = [fill(word, values) for word in subject.start["command"]]
     return {

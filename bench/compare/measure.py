@@ -16,6 +16,11 @@ from subject import Subject
 WARMUP_SHARE = 0.3
 
 
+def warmup_seconds(run_seconds: float) -> float:
+    """How long a server is loaded before a run of so many seconds."""
+    return min(1, WARMUP_SHARE * run_seconds)
+
+
 def measure(subject: Subject, case: Case, place: Place, tool, seconds: float, rate=None) -> dict:
     """The record of one run; where it failed, its `failure` says why."""
     record = {
@@ -26,19 +31,27 @@ def measure(subject: Subject, case: Case, place: Place, tool, seconds: float, ra
         with Server(subject, place) as server:
             record["startup_ms"] = round(server.startup_ms, 2)
             with slow_peers(server, case.slow_peers, place):
-                record |= load(server, case, place, tool, seconds, rate)
+                try:
+                    record |= load(server, case, place, tool, seconds, rate)
+                except ValueError as error:
+                    # What the load tool saw of it was only that nobody was there any more.
+                    raise error if server.is_running() else ValueError(ended(server)) from error
             record["memory_peak_kib"] = proc.memory_kib(server.pids(), "VmHWM")
             if not server.is_running():
-                record["failure"] = f"the server ended: {server.words()}"
+                record["failure"] = ended(server)
     except (StartError, KeyError, ValueError, OSError, subprocess.TimeoutExpired) as error:
         record["failure"] = str(error)[:300]
     return record
 
 
+def ended(server: Server) -> str:
+    return f"the server ended: {server.words()}"
+
+
 def load(server: Server, case: Case, place: Place, tool, seconds: float, rate) -> dict:
     url = server.url(case.requests[0].target)
     # Compiled code has its caches filled by it, interpreted code its compiler run.
-    wrk.warm_up(case, url, min(1, WARMUP_SHARE * seconds), place.load_cpu, server.folder)
+    wrk.warm_up(case, url, warmup_seconds(seconds), place.load_cpu, server.folder)
     before, busy_before = proc.cpu_us(server.pids()), proc.busy_us(place.server_cpu)
     begin = time.perf_counter()
     result = tool.run(case, url, seconds, place.load_cpu, server.folder, rate)

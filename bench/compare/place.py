@@ -8,6 +8,9 @@ import socket
 
 from subject import PEERS, ROOT
 
+# The one that the server has built in.
+DATASET = ROOT / "examples" / "arena" / "dataset.json"
+
 
 @dataclasses.dataclass
 class Place:
@@ -22,9 +25,7 @@ class Place:
     @classmethod
     def here(cls, server_cpu: int, load_cpu: int) -> "Place":
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        arena = ROOT / "examples" / "arena" / "dataset.json"
-        dataset = arena if arena.exists() else PEERS / "dataset.json"
-        return cls(target, dataset, server_cpu, load_cpu)
+        return cls(target, DATASET, server_cpu, load_cpu)
 
     def build_folder(self, name: str) -> pathlib.Path:
         return self.target / "peers" / name

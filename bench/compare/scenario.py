@@ -6,6 +6,8 @@ import tomllib
 
 from subject import CAPABILITIES, ROOT
 
+# To open more of them takes a good part of a second, in which little else is done.
+CONNECTIONS_PER_SECOND = 2048
 FOLDER = ROOT / "bench" / "scenarios"
 
 
@@ -33,6 +35,11 @@ class Case:
     requests_per_connection: int
     slow_peers: int
     requests: list
+    seconds_min: int = 0
+
+    def seconds(self, wanted: int) -> int:
+        """How long a run lasts: longer where so many connections or such bodies need it."""
+        return max(wanted, self.seconds_min, self.connections // CONNECTIONS_PER_SECOND)
 
     @property
     def name(self) -> str:
@@ -68,7 +75,7 @@ def read(path: pathlib.Path, is_quick: bool, is_named: bool) -> list:
         Case(
             path.stem, table["title"], table["about"], table["needs"], count,
             table.get("pipeline", 1), table.get("requests_per_connection", 0),
-            table.get("slow_peers", 0), requests,
+            table.get("slow_peers", 0), requests, table.get("seconds_min", 0),
         )
         for count in counts
     ]  # fmt: skip

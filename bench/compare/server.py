@@ -1,5 +1,6 @@
 """One running server: started, waited for, measured and stopped."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -15,6 +16,8 @@ from subject import Subject
 
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 3
+# A profiler writes its file at the end.
+STOP_SECONDS_MAX_UNDER = 60
 GREETING = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -25,8 +28,10 @@ class StartError(Exception):
 class Server:
     """A subject that answers on an address of its own, pinned to the server's CPU."""
 
-    def __init__(self, subject: Subject, place: Place):
+    def __init__(self, subject: Subject, place: Place, under=()):
+        """`under` are the words of a program that runs the server, such as a profiler."""
         self.subject = subject
+        self.is_under = bool(under)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"peer-{subject.name}-"))
         self.host, self.port = place.host, free_port(place.host)
         values = place.values(subject.name, self.port, self.folder)
@@ -34,7 +39,7 @@ class Server:
             text = (subject.folder / name).read_text()
             (self.folder / name).write_text(fill(text, values))
         words = [fill(word, values) for word in subject.start["command"]]
-        self.command = ["taskset", "--cpu-list", str(place.server_cpu), *words]
+        self.command = ["taskset", "--cpu-list", str(place.server_cpu), *under, *words]
         extra = subject.start.get("environment", {})
         self.environment = {name: fill(value, values) for name, value in extra.items()}
         self.startup_ms = 0.0
@@ -58,7 +63,7 @@ class Server:
     def __exit__(self, *_) -> None:
         self.end(signal.SIGTERM)
         try:
-            self.process.wait(STOP_SECONDS_MAX)
+            self.wait_for_end()
         except subprocess.TimeoutExpired:
             pass
         self.end(signal.SIGKILL)
@@ -71,6 +76,18 @@ class Server:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             pass
+
+    def wait_for_end(self) -> None:
+        if not self.is_under:
+            self.process.wait(STOP_SECONDS_MAX)
+            return
+        # Under valgrind, a thread that waits in io_uring_enter(2) lets no other thread run: not
+        # the one either that has to see the signal. Each connection gets it out of there.
+        deadline = time.monotonic() + STOP_SECONDS_MAX_UNDER
+        while self.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection((self.host, self.port), timeout=1).close()
+            time.sleep(0.01)
 
     def wait(self, deadline: float) -> None:
         """Until the first answer."""

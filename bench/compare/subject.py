@@ -22,7 +22,10 @@ CAPABILITIES = (
 
 @dataclasses.dataclass
 class Subject:
-    """One server under test."""
+    """One server under test.
+
+    `root` is the function below which everything is done for requests, where there is more.
+    """
 
     name: str
     title: str
@@ -34,7 +37,9 @@ class Subject:
     version: dict
     answers: list
     missing: dict
+    root: str = ""
     versions: dict = dataclasses.field(default_factory=dict)
+    startup_seconds: float = 0
 
     @classmethod
     def read(cls, path: pathlib.Path, name: str) -> "Subject":
@@ -47,6 +52,7 @@ class Subject:
         return cls(
             name, table["title"], table["language"], table["settings"], path.parent,
             table.get("build", {}), table["start"], table.get("version", {}), answers, missing,
+            table.get("instructions", {}).get("root", ""),
         )  # fmt: skip
 
     def withdraw(self, capability: str, reason: str) -> None:

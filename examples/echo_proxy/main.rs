@@ -55,7 +55,7 @@ async fn accept(shard: Rc<Shard>, mut listener: Listener, target: SocketAddr) {
     }
 }
 
-async fn serve(shard: Rc<Shard>, client: Stream, target: SocketAddr) {
+async fn serve(shard: Rc<Shard>, mut client: Stream, target: SocketAddr) {
     // A drain waits for the connections that are open.
     let _pass = shard.enter_gate();
     let Ok(server) = Stream::connect_timeout(target, CONNECT_PATIENCE).await else {

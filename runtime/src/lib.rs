@@ -37,6 +37,9 @@
 #![deny(unsafe_code)]
 
 mod balance;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod config;
 #[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]

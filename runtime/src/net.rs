@@ -157,16 +157,14 @@ impl Stream {
         self.shard.driver.shutdown_write(self.key)
     }
 
-    /// Breaks the connection off: the peer gets a reset (RST) instead of an end of file, so that it
-    /// can not take what it has for the whole. What is unsent is lost.
-    pub fn abort(self) {
+    /// Ends the connection with a reset, so that the peer can not take what it has received for
+    /// all there is. What is unsent is lost; a Unix socket, which knows no reset, is shut down.
+    pub fn abort(&mut self) {
         self.abort_shared();
     }
 
     pub(crate) fn abort_shared(&self) {
-        if let Ok(descriptor) = self.shard.driver.descriptor(self.key) {
-            self.shard.host.disconnect(descriptor);
-        }
+        self.shard.driver.abort(self.key);
     }
 
     /// The peer's address; `None` for a Unix socket. A system call.

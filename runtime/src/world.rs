@@ -83,9 +83,6 @@ pub trait Host {
     /// As `socket(2)`.
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor>;
 
-    /// Breaks a connection off with a reset, at once; what is in flight on it then fails.
-    fn disconnect(&self, descriptor: Descriptor);
-
     /// The monotonic clock, read anew: for a task that wants to know how long it has run.
     fn now(&self) -> Moment;
 

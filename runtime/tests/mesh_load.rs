@@ -1,7 +1,8 @@
 //! Measurements of the mesh, to be run on a machine that does nothing else:
 //!
 //! ```text
-//! cargo test --release -p corelane-runtime --test mesh_load -- --ignored --nocapture --test-threads=1
+//! cargo test --release -p corelane-runtime --test mesh_load -- \
+//!     --ignored --nocapture --test-threads=1
 //! ```
 
 mod support;

@@ -27,12 +27,12 @@ impl IntoResponse for Response {
 
 /// 503: the other shard may be there again. 500 where the application asked for what is not.
 impl IntoResponse for MeshError {
-    fn respond(self, responder: &mut Responder<'_>) {
+    fn into_response(self) -> Response {
         let status = match self {
             MeshError::NoReply => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Problem::new(status).detail(self.to_string()).respond(responder);
+        Problem::new(status).detail(self.to_string()).into_response()
     }
 }
 

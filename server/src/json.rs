@@ -84,7 +84,7 @@ fn is_json(content_type: &[u8]) -> bool {
 }
 
 /// Reads a value from JSON, using up the bytes: simd-json unescapes strings in place.
-fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> {
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST).detail(detail);
     if exceeds_depth(json, DEPTH_MAX) {
         return Err(bad(format!("the JSON is nested deeper than {DEPTH_MAX} levels")));

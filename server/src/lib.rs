@@ -27,6 +27,9 @@
 
 mod addresses;
 mod app;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod coding;
 mod config;

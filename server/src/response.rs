@@ -61,6 +61,9 @@ pub(crate) struct RequestFacts {
     pub(crate) method: Method,
     pub(crate) version: Version,
     pub(crate) keeps_alive: bool,
+    /// Whether the connection ends after an answer that does not read the request's body on: so
+    /// much of it, or nobody knows how much, is still to come.
+    pub(crate) closes_unread: bool,
 }
 
 /// What is left to do once the head, and perhaps the content, is in the send buffer.
@@ -233,6 +236,8 @@ impl<'a> Responder<'a> {
         if coding == StreamCoding::Close && rule.sends_content() {
             self.close();
         }
+        // The stream may be made of the body.
+        self.facts.closes_unread &= !rule.sends_content();
         let rule = self.head(status, "");
         match coding {
             StreamCoding::Length(size) => self.end_head(rule, size),
@@ -262,6 +267,7 @@ impl<'a> Responder<'a> {
     fn head(&mut self, status: StatusCode, content_type: &str) -> BodyRule {
         let status = self.final_status(status);
         self.written = Some(status);
+        self.facts.keeps_alive &= !self.facts.closes_unread;
         let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
         if !self.headers.is_empty() {
             self.obey_connection_field();

@@ -827,25 +827,6 @@ fn a_body_can_be_read_by_another_task() {
     server.stop();
 }
 
-/// After the answer's head nobody feeds the request's body any more; whoever reads it is told.
-#[test]
-fn a_body_ends_with_its_answer() {
-    let app = App::new().route(
-        "/",
-        post(async |body: RequestBody| {
-            BodyStream::new(stream::unfold(body, |mut body| async move {
-                let chunk = body.chunk().await?;
-                Some((chunk.map(|chunk| chunk.into_bytes()), body))
-            }))
-        }),
-    );
-    let server = TestServer::start(app);
-    let mut client = server.connect();
-    client.send(support::post("/", "x/y", "hello"));
-    assert_eq!(client.try_response_to("POST"), Err(End::Within));
-    server.stop();
-}
-
 #[test]
 fn a_handler_may_ask_the_other_shards() {
     let app = App::new().route(

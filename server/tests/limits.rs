@@ -156,14 +156,19 @@ fn a_length_beyond_all_bounds_is_refused_at_once() {
 fn an_unread_body_is_thrown_away_up_to_a_bound() {
     let server = TestServer::start(app());
     let bound = ServerConfig::default().discard_bytes_max as usize;
-    for request in [sized("/unread", bound), in_chunks("/unread", bound)] {
-        let mut client = server.connect();
-        for _ in 0..3 {
-            client.send(&request);
-            let response = client.response();
-            assert_eq!((response.text(), response.says_close()), ("unread", false));
-        }
+    let mut client = server.connect();
+    for _ in 0..3 {
+        client.send(sized("/unread", bound));
+        let response = client.response();
+        assert_eq!((response.text(), response.says_close()), ("unread", false));
     }
+    drop(client);
+    // How much is to come of chunks nobody knows: the answer says close, and all of it is taken.
+    let mut client = server.connect();
+    client.send(in_chunks("/unread", bound));
+    let response = client.response();
+    assert_eq!((response.text(), response.says_close()), ("unread", true));
+    client.expect_closed();
     // Beyond it the answer is still read, whatever the end of the connection looks like.
     let mut client = server.connect();
     client.send_pieces([sized("/unread", bound + 1).as_slice()]);
@@ -171,7 +176,7 @@ fn an_unread_body_is_thrown_away_up_to_a_bound() {
     client.expect_ended();
     let mut client = server.connect();
     client.send_pieces([in_chunks("/unread", bound + 1).as_slice()]);
-    assert_eq!(client.response().text(), "unread");
+    assert!(client.response().says_close());
     client.expect_ended();
     server.wait_until_quiet();
     server.stop();

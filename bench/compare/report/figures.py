@@ -69,6 +69,12 @@ class Figures:
         """The subjects that have figures for the case, in their order."""
         return [name for name in self.subjects if self.values(name, case, "cpu_us_per_request")]
 
+    def by_cost(self) -> list:
+        """All subjects, by what a request of the first case costs that most have figures for."""
+        case = max(self.cases, key=lambda name: len(self.measured(name)), default="")
+        costs = {name: self.spread(name, case, "cpu_us_per_request") for name in self.subjects}
+        return sorted(costs, key=lambda name: costs[name].median if costs[name] else float("inf"))
+
     def curve(self, runs: list) -> list:
         """The median latency over the runs at each percentile that all of them have."""
         curves = [run["percentiles_us"] for run in runs]

@@ -3,7 +3,7 @@
 import math
 
 from report.markup import Markup, element, join
-from report.style import series
+from report.style import REST, series
 
 SIZES = (("wide", 960, 400), ("narrow", 360, 340))
 LEFT, RIGHT, TOP, BOTTOM = 62, 24, 12, 44
@@ -56,9 +56,10 @@ def chart(
     """
     styles = series(titles)
     drawings = [drawing(lines, styles, x, y, (x_title, y_title), label, size) for size in SIZES]
-    legend = [
-        element("li", swatch(*styles[name]), titles[name]) for name in titles if name in lines
-    ]
+    named = [name for name in titles if name in lines and styles[name][0] != REST]
+    legend = [element("li", swatch(*styles[name]), titles[name]) for name in named]
+    if rest := [titles[name] for name in titles if name in lines and name not in named]:
+        legend.append(element("li", swatch(REST, None), f"others: {', '.join(rest)}"))
     return element("div", *drawings, element("ul", *legend, class_="legend"), class_="chart")
 
 
@@ -73,8 +74,9 @@ def drawing(lines, styles, x: Axis, y: Axis, axis_titles: tuple, label: str, siz
     if x is y:
         ends = {"x1": LEFT, "y1": bottom, "x2": right, "y2": TOP}
         parts.append(element("line", **ends, class_="axis", stroke_dasharray="1 4"))
-    # The server last: on top of the others.
-    for name in sorted(lines, key=lambda name: styles[name][0] == "us"):
+    # The server last, on top of all; the pale ones below all.
+    depth = {REST: 0, "us": 2}
+    for name in sorted(lines, key=lambda name: depth.get(styles[name][0], 1)):
         points = " ".join(
             f"{x.place(a, LEFT, right):.1f},{y.place(b, bottom, TOP):.1f}" for a, b in lines[name]
         )

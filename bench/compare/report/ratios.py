@@ -63,28 +63,43 @@ def against_peers(figures: Figures) -> Markup:
 
 
 def summary(figures: Figures) -> Markup:
-    """Wins, losses and what is open, in words and side by side."""
+    """A card for each case: how many it beats, who beats it, and who is level."""
     if US not in figures.subjects:
         return element("p", "Without Corelane among the subjects there is nothing to win or lose.")
-    lists = {"good": [], "bad": [], None: []}
-    for case in figures.cases.values():
-        found = {"good": [], "bad": [], None: []}
-        for name in figures.measured(case["name"]):
-            if name in (US, CEILING):
-                continue
-            ratio = figures.ratio(US, name, case["name"], FIELD)
-            if ratio:
-                found[verdict(ratio)].append(f"{figures.title(name)} {ratio.median:.2f}")
-        for kind, peers in found.items():
-            if peers:
-                words = f": {', '.join(peers)}"
-                lists[kind].append(element("li", element("strong", case["label"]), words))
-    titles = {"good": "Takes less CPU than", "bad": "Takes more CPU than", None: "Not decided"}
-    sections = [
-        element(
-            "section", element("h3", titles[kind]),
-            element("ul", *(lists[kind] or [element("li", "none")])),
-        )
-        for kind in ("good", "bad", None)
-    ]  # fmt: skip
-    return element("div", *sections, class_="verdict")
+    cards = [card(figures, case) for case in figures.cases.values()]
+    return element("div", *[one for one in cards if one], class_="verdict")
+
+
+def card(figures: Figures, case: dict) -> Markup | None:
+    found = {"good": [], None: [], "bad": []}
+    for name in figures.measured(case["name"]):
+        ratio = figures.ratio(US, name, case["name"], FIELD)
+        if ratio and name not in (US, CEILING):
+            found[verdict(ratio)].append((ratio.median, figures.title(name)))
+    if not any(found.values()):
+        return None
+    # Of those that it beats the nearest says most; those that beat it are all named.
+    wins, level, losses = (sorted(found[kind], reverse=True) for kind in ("good", None, "bad"))
+    lines = [
+        element("li", f"less CPU than {len(wins)}", nearest(wins), class_="good"),
+        element("li", f"level with {len(level)}", named(level)),
+        element("li", f"more CPU than {len(losses)}", named(losses), class_="bad"),
+    ]
+    kept = [line for line, peers in zip(lines, (wins, level, losses)) if peers]
+    heading = element("h3", case["label"])
+    return element("section", heading, strip(wins, level, losses), element("ul", *kept))
+
+
+def nearest(peers: list) -> str:
+    return f"; nearest: {peers[0][1]} {peers[0][0]:.2f}" if peers else ""
+
+
+def named(peers: list) -> str:
+    return ": " + ", ".join(f"{title} {ratio:.2f}" for ratio, title in peers)
+
+
+def strip(wins: list, level: list, losses: list) -> Markup:
+    """A square for each peer; the words below say the same."""
+    kinds = ["good"] * len(wins) + ["even"] * len(level) + ["bad"] * len(losses)
+    squares = [element("i", class_=kind) for kind in kinds]
+    return element("div", *squares, class_="strip", aria_hidden="true")

@@ -5,13 +5,14 @@ import pathlib
 from report.figures import CEILING, US
 
 COLOURS = 8
-DASHES = (None, "6 3", "2 3")
+REST = "rest"
 
 
 def series(names) -> dict:
-    """The class and the dashes of each line: colour alone would tell too few apart.
+    """The class and the dashes of each line.
 
-    The server is the thick one, the ceiling the grey one, whoever else is there.
+    The server is the thick one, the ceiling the dashed grey one, whoever else is there. More
+    colours than these nobody can tell apart: the peers behind the first eight share a pale one.
     """
     styles, others = {}, 0
     for name in names:
@@ -20,7 +21,7 @@ def series(names) -> dict:
         elif name == CEILING:
             styles[name] = ("ceiling", "8 3 2 3")
         else:
-            styles[name] = (f"c{others % COLOURS}", DASHES[others // COLOURS % len(DASHES)])
+            styles[name] = (f"c{others}" if others < COLOURS else REST, None)
             others += 1
     return styles
 

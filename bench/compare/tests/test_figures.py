@@ -4,6 +4,7 @@ import unittest
 
 from report.figures import Figures, Spread
 from report.ratios import summary, verdict
+from report.style import REST, series
 from tests import sample
 
 
@@ -34,9 +35,15 @@ class Ratios(unittest.TestCase):
 
     def test_losses_are_named(self):
         text = summary(Figures(sample.results()))
-        wins, losses = text.split("Takes more CPU than")
-        self.assertIn("hyper", wins)
-        self.assertIn("nginx 1.0", losses)
+        self.assertIn("less CPU than 2; nearest: hyper 0.79", text)
+        self.assertRegex(text, r"more CPU than 1: nginx 1\.0\d")
+        self.assertEqual(text.count('<i class="bad">'), len(sample.CASES))
+
+    def test_lines_beyond_the_eighth_peer_are_pale(self):
+        names = ["arena", "ceiling", *map(str, range(10))]
+        styles = series(names)
+        self.assertEqual(len({styles[name][0] for name in names[:10]}), 10)
+        self.assertEqual({styles[name][0] for name in names[10:]}, {REST})
 
     def test_failed_runs_count_for_nothing(self):
         figures = Figures(sample.results())

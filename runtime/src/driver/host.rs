@@ -47,17 +47,6 @@ impl Host for Machine {
         Ok(Descriptor(socket.into_raw_fd()))
     }
 
-    fn disconnect(&self, descriptor: Descriptor) {
-        // Connecting to AF_UNSPEC dissolves a TCP association with a reset (connect(2)). Closing
-        // with SO_LINGER zero would do it too late: a shutdown comes first, and sends a FIN.
-        // SAFETY: an all-zero `sockaddr` is a valid one of the family AF_UNSPEC.
-        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
-        let size = size_of::<libc::sockaddr>() as libc::socklen_t;
-        // A Unix socket refuses; it has no resets. Neither has a connection that is gone.
-        // SAFETY: the address lives as long as the call, the caller's slot keeps the descriptor.
-        unsafe { libc::connect(descriptor.0, &raw const nowhere, size) };
-    }
-
     fn now(&self) -> Moment {
         Moment::default() + self.origin.elapsed()
     }

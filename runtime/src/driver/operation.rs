@@ -64,6 +64,8 @@ pub enum Half {
     Write,
     /// Neither direction.
     Both,
+    /// Neither direction, by a reset: the peer reads an error instead of end of file.
+    Reset,
 }
 
 /// What a token's operation does; says how its completion is read.

@@ -237,6 +237,17 @@ impl World for Uring {
         let how = match half {
             Half::Write => libc::SHUT_WR,
             Half::Both => libc::SHUT_RDWR,
+            Half::Reset => {
+                // SAFETY: the kernel reads as many bytes of the address as it is told.
+                unsafe {
+                    // connect(2): with AF_UNSPEC it dissolves the connection, which for TCP sends
+                    // a reset. Unlike SO_LINGER it need not wait for the descriptor's close.
+                    let mut nobody: libc::sockaddr = std::mem::zeroed();
+                    nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+                    libc::connect(socket.0, &raw const nobody, size_of_val(&nobody) as _);
+                }
+                libc::SHUT_RDWR
+            }
         };
         // ENOTCONN, where the peer was faster, is as good as success.
         // SAFETY: a system call on a number; no memory is involved.

@@ -119,6 +119,15 @@ impl Driver {
         self.finish_if_closing(state, key);
     }
 
+    /// Resets the connection with the next flush; what is unsent is lost.
+    pub(crate) fn abort(&self, key: SlotKey) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if let Some(Slot::Stream(stream)) = state.slots.find(key) {
+            state.shutdowns.push((stream.descriptor, Half::Reset));
+        }
+    }
+
     /// Shuts the sending half down once everything queued before is sent.
     ///
     /// # Errors

@@ -39,13 +39,6 @@ impl Host for SimulatedHost {
         Ok(self.0.borrow_mut().open_fresh())
     }
 
-    fn disconnect(&self, descriptor: Descriptor) {
-        let mut network = self.0.borrow_mut();
-        if let Some(end) = network.end_of(descriptor) {
-            network.reset(end);
-        }
-    }
-
     /// Whoever asks has computed meanwhile: each look at the clock finds it up to 20 us later.
     fn now(&self) -> Moment {
         let mut network = self.0.borrow_mut();

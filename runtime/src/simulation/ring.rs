@@ -305,6 +305,9 @@ impl World for SimulatedRing {
         let Some(end) = network.end_of(socket) else {
             return;
         };
+        if half == Half::Reset {
+            return network.reset(end);
+        }
         let connection = network.connection_mut(end);
         connection.finish(end.side);
         if half == Half::Both {

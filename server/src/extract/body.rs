@@ -127,8 +127,8 @@ impl RequestBody {
 
     /// The next piece; `None` at the end of the body.
     ///
-    /// While nobody asks, nothing more than 64 KiB is received. Once the handler has answered,
-    /// nothing more comes: a response can not be made of a body that is still to be received.
+    /// While nobody asks, nothing more than 64 KiB is received. A response may be made of the body:
+    /// it goes on to be received for as long as the response is a stream that holds it.
     ///
     /// # Errors
     /// The peer went away or broke the framing. The handler is dropped soon after: its answer
@@ -244,6 +244,11 @@ impl Channel {
         let mut state = self.0.borrow_mut();
         state.end.get_or_insert(end);
         wake(&mut state);
+    }
+
+    /// Whether somebody waits for more than there is.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.borrow().reader.is_some()
     }
 
     /// Whether the body has been received to its end.

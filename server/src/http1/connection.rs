@@ -176,6 +176,14 @@ impl Connection {
         matches!(self.state, State::Between)
     }
 
+    /// Bytes of content that the body under way still has; `None` where it is chunked, or none.
+    pub fn body_bytes_left(&self) -> Option<u64> {
+        match self.state {
+            State::Length { remaining } => Some(remaining),
+            _ => None,
+        }
+    }
+
     /// Whether a body is being received.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Length { .. } | State::Chunked(_))

@@ -35,7 +35,7 @@
 //! assert_eq!(step, Step::Refused(ProtocolError::HostMissing));
 //!
 //! let mut out = Vec::new();
-//! encode::refusal(&mut out, ProtocolError::HostMissing, b"date: ...\r\n", b"");
+//! encode::refusal(&mut out, ProtocolError::HostMissing, b"date: ...\r\n", b"", false);
 //! assert!(out.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
 //! ```
 

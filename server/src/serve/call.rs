@@ -1,6 +1,7 @@
 //! Waiting for a handler that did not answer at once, while its body and its peer are looked after.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use corelane_runtime::Received;
@@ -8,7 +9,7 @@ use corelane_runtime::Received;
 use super::conversation::{Conversation, Pending, Phase};
 use super::drive::Ended;
 use super::pace::Pace;
-use crate::extract::{BodyChunk, Channel, RequestBodyError};
+use crate::extract::{BodyChunk, Channel};
 use crate::http1::Step;
 use crate::response::Rest;
 use crate::stats::Deadline;
@@ -16,47 +17,57 @@ use crate::stats::Deadline;
 impl Conversation {
     /// Waits for a running handler. Its body is fed to it as it asks for more; pipelined bytes are
     /// kept, up to a bound; a peer that goes away cancels it: the call is dropped.
-    pub(super) async fn wait_for(&mut self, mut pending: Pending) -> Result<Rest, Ended> {
+    pub(super) async fn wait_for(
+        &mut self,
+        mut pending: Pending,
+    ) -> Result<(Rest, Option<Rc<Channel>>), Ended> {
         let mut pace = self.body_pace();
         let rest = poll_fn(|context| {
             loop {
                 if let Poll::Ready(rest) = self.poll_call(&mut pending, context) {
                     return Poll::Ready(Ok(rest));
                 }
-                let fed = match &pending.channel {
-                    Some(channel) if !channel.is_complete() => {
-                        let channel = channel.clone();
-                        self.poll_feed(&channel, &mut pace, context)
-                    }
-                    _ => self.poll_watch(context),
-                };
-                match fed {
+                match self.poll_request(&mut pending, &mut pace, context) {
                     // The handler has something new to look at.
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(ended)) => {
-                        return Poll::Ready(Err(ended));
-                    }
+                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
                     Poll::Pending => return Poll::Pending,
                 }
             }
         })
         .await?;
-        if let Some(channel) = &pending.channel {
-            // Whoever still reads the body, a response's stream perhaps, is not fed any more.
-            channel.end(Err(RequestBodyError::Incomplete));
+        let (channel, awaits_continue) = (pending.channel.take(), pending.awaits_continue);
+        // The handler, and what it holds of the body, is gone before it is asked who still reads.
+        drop(pending);
+        let channel =
+            channel.and_then(|channel| self.keep_feeding(&rest, channel, awaits_continue));
+        Ok((rest, channel))
+    }
+
+    /// Moves what the running handler waits for of its request.
+    fn poll_request(
+        &mut self,
+        pending: &mut Pending,
+        pace: &mut Pace,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Ended>> {
+        let Some(channel) = pending.channel.as_ref().filter(|channel| !channel.is_complete())
+        else {
+            return self.poll_watch(context);
+        };
+        // RFC 9110 section 10.1.1: asked for once the body is wanted, and not begun already.
+        if pending.awaits_continue && (channel.is_wanted() || !self.input.is_empty()) {
+            pending.awaits_continue = false;
+            if self.input.is_empty() {
+                self.ask();
+                self.flush();
+            }
         }
-        if matches!(self.phase, Phase::Stream) {
-            // The handler answered; what is left of its body is for nobody.
-            self.phase = match self.protocol.is_in_body() {
-                true => self.discard(self.site.config.discard_bytes_max),
-                false => Phase::Heads,
-            };
-        }
-        Ok(rest)
+        self.poll_feed(&Rc::clone(channel), pace, context)
     }
 
     /// Moves body bytes to the handler, from what is kept and then from the socket.
-    fn poll_feed(
+    pub(super) fn poll_feed(
         &mut self,
         channel: &Channel,
         pace: &mut Pace,
@@ -154,8 +165,8 @@ impl Conversation {
                 Ok(consumed)
             }
             Step::Refused(error) => {
-                self.refuse(error);
-                Err(Ended::Closing)
+                self.refuse(error, b"");
+                Err(if self.is_answering { Ended::Broken } else { Ended::Closing })
             }
             // No head can be next while a body is under way.
             Step::Head(_) | Step::Closed => Err(Ended::Closing),

@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
+use http::Method;
 
 use super::Site;
 use super::collect::Collect;
 use super::pace::Pace;
-use crate::extract::{
-    BodyUse, Channel, Exchange, Extensions, Peer, RequestBody, RequestBodyError, Scope, Source,
-};
+use super::unread::awaits_continue;
+use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source};
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
 use crate::response::{RequestFacts, Responder, Rest, guard};
@@ -41,6 +41,12 @@ pub(super) struct Conversation {
     pub(super) quiet_since: Moment,
     pub(super) has_served: bool,
     pub(super) is_peer_done: bool,
+    /// Whether the head of an answer is written whose content is not: nothing else may be written.
+    pub(super) is_answering: bool,
+    /// Whether the body that is being received came with a HEAD.
+    is_body_of_head: bool,
+    /// How much time the peer has left to take its answers, over the whole connection.
+    pub(super) send_pace: Pace,
 }
 
 /// What the bytes of a body are for.
@@ -70,8 +76,9 @@ pub(super) enum Next {
     Flush,
     /// A handler is running.
     Call(Pending),
-    /// An answer's head is written, its content is not.
-    Rest(Rest),
+    /// An answer's head is written, its content is not. It may be made of a body that is still
+    /// being received.
+    Rest(Rest, Option<Rc<Channel>>),
     /// The last answer is written.
     Close,
 }
@@ -80,12 +87,14 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
-    activity: Activity,
+    pub(super) activity: Activity,
     pub(super) channel: Option<Rc<Channel>>,
+    /// Whether the peer waits for `100 Continue`, which it gets when the handler wants the body.
+    pub(super) awaits_continue: bool,
 }
 
 /// How one exchange went.
-enum Answer {
+pub(super) enum Answer {
     Done(Rest),
     Pending(Call, RequestFacts, Activity),
 }
@@ -105,6 +114,9 @@ impl Conversation {
             quiet_since: shard.now(),
             has_served: false,
             is_peer_done: false,
+            is_answering: false,
+            is_body_of_head: false,
+            send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
         }
     }
 
@@ -154,7 +166,7 @@ impl Conversation {
                     }
                 }
                 Step::Refused(error) => {
-                    self.refuse(error);
+                    self.refuse(error, &bytes[*at..]);
                     return Some(Next::Close);
                 }
                 Step::Closed => return Some(Next::Close),
@@ -177,11 +189,12 @@ impl Conversation {
             let site = Rc::clone(&self.site);
             let fields = site.fields.borrow();
             let answer = self.answer(&head, before, fields.spans(), Source::None, context);
-            return self.after(answer, None);
+            return self.after(answer);
         }
+        self.is_body_of_head = head.method == Method::HEAD;
         match self.body_use(&head, before) {
             Err(error) => {
-                self.refuse(error);
+                self.refuse(error, before);
                 Some(Next::Close)
             }
             Ok(BodyUse::Unused) => self.answer_without_body(&head, before, rest, context),
@@ -194,7 +207,7 @@ impl Conversation {
                     let fields = site.fields.borrow();
                     let source = Source::Whole(body);
                     let answer = self.answer(&head, before, fields.spans(), source, context);
-                    self.after(answer, None)
+                    self.after(answer)
                 }
                 _ => {
                     self.ask_for_body(&head, rest);
@@ -204,20 +217,7 @@ impl Conversation {
                     None
                 }
             },
-            Ok(BodyUse::Stream) => {
-                self.ask_for_body(&head, rest);
-                let channel = Rc::default();
-                self.phase = Phase::Stream;
-                let site = Rc::clone(&self.site);
-                let fields = site.fields.borrow();
-                let source = Source::Stream(RequestBody::received(&channel));
-                let answer = self.answer(&head, before, fields.spans(), source, context);
-                if matches!(answer, Answer::Done(_)) {
-                    channel.end(Err(RequestBodyError::Incomplete));
-                    self.phase = self.discard(self.site.config.discard_bytes_max);
-                }
-                self.after(answer, Some(channel))
-            }
+            Ok(BodyUse::Stream) => self.answer_with_stream(&head, before, rest, context),
         }
     }
 
@@ -240,27 +240,6 @@ impl Conversation {
         debug_assert_eq!(end, Step::End { consumed: 0 });
     }
 
-    /// Answers at once; the body is thrown away afterwards, if it is small enough to be worth it.
-    fn answer_without_body(
-        &mut self,
-        head: &Head,
-        bytes: &[u8],
-        rest: &[u8],
-        context: &mut Context<'_>,
-    ) -> Option<Next> {
-        let discard_max = self.site.config.discard_bytes_max;
-        let is_long = matches!(head.framing, Framing::Length(size) if size > discard_max);
-        // A client that waits for "100 Continue" may never send the body that was announced.
-        let may_never_come = head.expects_continue && rest.is_empty();
-        let is_given_up = is_long || may_never_come;
-        let head = Head { keeps_alive: head.keeps_alive && !is_given_up, ..head.clone() };
-        let site = Rc::clone(&self.site);
-        let fields = site.fields.borrow();
-        let answer = self.answer(&head, bytes, fields.spans(), Source::None, context);
-        self.phase = self.discard(if is_given_up { 0 } else { discard_max });
-        self.after(answer, None)
-    }
-
     pub(super) fn discard(&self, bytes_max: u64) -> Phase {
         Phase::Discard(Unwanted { bytes_left: bytes_max, pace: self.body_pace() })
     }
@@ -271,12 +250,15 @@ impl Conversation {
         self.protocol.is_closing() && self.protocol.is_in_body()
     }
 
-    // RFC 9110 section 10.1.1: only where the body has not begun to arrive already.
     fn ask_for_body(&mut self, head: &Head, rest: &[u8]) {
-        if head.expects_continue && rest.is_empty() {
-            self.ready_out();
-            self.out.extend_from_slice(encode::CONTINUE);
+        if awaits_continue(head, rest) {
+            self.ask();
         }
+    }
+
+    pub(super) fn ask(&mut self) {
+        self.ready_out();
+        self.out.extend_from_slice(encode::CONTINUE);
     }
 
     pub(super) fn body_pace(&self) -> Pace {
@@ -307,21 +289,23 @@ impl Conversation {
         };
         let Collect { head, bytes, fields, mut body, .. } = *collect;
         let answer = self.answer(&head, &bytes, &fields, Source::Whole(&mut body), context);
-        Some(self.after(answer, None))
+        Some(self.after(answer))
     }
 
-    fn after(&mut self, answer: Answer, channel: Option<Rc<Channel>>) -> Option<Next> {
+    /// For an exchange whose body is not streamed.
+    pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
             Answer::Pending(call, facts, activity) => {
-                Some(Next::Call(Pending { call, facts, activity, channel }))
+                let (channel, awaits_continue) = (None, false);
+                Some(Next::Call(Pending { call, facts, activity, channel, awaits_continue }))
             }
             Answer::Done(Rest::Nothing) => None,
-            Answer::Done(rest) => Some(Next::Rest(rest)),
+            Answer::Done(rest) => Some(Next::Rest(rest, None)),
         }
     }
 
-    /// Routes a request, takes the handler's arguments, calls it, polls it once.
-    fn answer(
+    #[inline]
+    pub(super) fn answer(
         &mut self,
         head: &Head,
         bytes: &[u8],
@@ -329,11 +313,24 @@ impl Conversation {
         body: Source<'_>,
         context: &mut Context<'_>,
     ) -> Answer {
+        self.answer_unread(head, bytes, fields, body, false, context)
+    }
+
+    /// Routes a request, takes the handler's arguments, calls it, polls it once.
+    pub(super) fn answer_unread(
+        &mut self,
+        head: &Head,
+        bytes: &[u8],
+        fields: &[Field],
+        body: Source<'_>,
+        closes_unread: bool,
+        context: &mut Context<'_>,
+    ) -> Answer {
         self.ready_out();
         let site = Rc::clone(&self.site);
         let keeps_alive = head.keeps_alive && !self.shard.is_draining();
-        let facts =
-            RequestFacts { method: head.method.clone(), version: head.version, keeps_alive };
+        let (method, version) = (head.method.clone(), head.version);
+        let facts = RequestFacts { method, version, keeps_alive, closes_unread };
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts.clone(), common);
@@ -382,6 +379,7 @@ impl Conversation {
         let mut facts = pending.facts.clone();
         // A drain that began meanwhile.
         facts.keeps_alive &= !self.shard.is_draining();
+        facts.closes_unread = self.closes_unread(pending);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
         self.shard.begin_activity(pending.activity);
@@ -408,18 +406,23 @@ impl Conversation {
         }
     }
 
-    /// Answers a request that broke a rule; nothing may follow.
+    /// Answers a request that broke a rule; nothing may follow. `input` is what there is of its
+    /// head, where it broke there.
     #[cold]
-    pub(super) fn refuse(&mut self, error: ProtocolError) {
+    pub(super) fn refuse(&mut self, error: ProtocolError, input: &[u8]) {
         self.site.stats.refused[error.index()].add(1);
-        if matches!(self.phase, Phase::Discard(_)) {
+        if self.is_answering || matches!(self.phase, Phase::Discard(_)) {
             // Its request is answered already: the peer would take this for an answer to the next.
             return;
         }
+        let is_to_head = match self.phase {
+            Phase::Heads => input.trim_ascii_start().starts_with(b"HEAD "),
+            _ => self.is_body_of_head,
+        };
         self.ready_out();
         self.site.stats.count_response(error.status());
         let mut common = self.site.common.borrow_mut();
-        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"");
+        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
     }
 
     /// A send buffer to append to: an idle connection has none.

@@ -20,7 +20,6 @@ use std::time::Duration;
 use corelane_runtime::{Moment, Received, SendBuffer};
 
 use super::conversation::{Conversation, Next, Phase};
-use super::pace::Pace;
 use crate::http1::{EndOfInput, ProtocolError};
 use crate::response::Rest;
 use crate::stats::Deadline;
@@ -42,8 +41,10 @@ pub(super) enum Ended {
     TimedOut(Deadline),
     /// The shard drains and the connection was idle.
     Drained,
-    /// An answer can not be completed: the peer must not take it for a whole one.
+    /// An answer can not be completed, which its framing tells the peer.
     Broken,
+    /// As `Broken`, where the end of the connection would be the end of the content: a reset tells.
+    Cut,
 }
 
 impl Conversation {
@@ -60,8 +61,12 @@ impl Conversation {
                 let _ = self.sent(0).await;
                 return;
             }
-            Ended::TimedOut(Deadline::Head) => self.refuse(ProtocolError::HeadTooSlow),
-            Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow),
+            Ended::TimedOut(Deadline::Head) => {
+                let input = mem::take(&mut self.input);
+                self.refuse(ProtocolError::HeadTooSlow, &input);
+            }
+            Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow, b""),
+            Ended::Cut => return self.stream.abort(),
             Ended::PeerGone => return self.site.stats.peers_gone.add(1),
             // What was answered before it is whole; what is missing of this one is noticed.
             Ended::Broken => {
@@ -94,19 +99,19 @@ impl Conversation {
                     self.process_input().await
                 }
                 Next::Call(pending) => match self.wait_for(pending).await? {
-                    Rest::Nothing => self.process_input().await,
-                    rest => Next::Rest(rest),
+                    (Rest::Nothing, _) => self.process_input().await,
+                    (rest, channel) => Next::Rest(rest, channel),
                 },
-                Next::Rest(Rest::Stream { stream, coding }) => {
-                    self.stream_out(stream, coding).await?;
+                Next::Rest(Rest::Stream { stream, coding }, channel) => {
+                    self.stream_out(stream, coding, channel).await?;
                     self.process_input().await
                 }
-                Next::Rest(Rest::Shared(bytes)) => {
+                Next::Rest(Rest::Shared(bytes), _) => {
                     self.stream.send(SendBuffer::Shared(bytes));
                     self.sent(self.site.config.unsent_bytes_max).await?;
                     self.process_input().await
                 }
-                Next::Rest(Rest::Nothing) => self.process_input().await,
+                Next::Rest(Rest::Nothing, _) => self.process_input().await,
                 Next::Close => return Err(Ended::Closing),
             };
         }
@@ -252,20 +257,19 @@ impl Conversation {
         if self.stream.unsent_bytes() <= unsent_bytes_max {
             return Ok(());
         }
-        let config = &self.site.config;
-        let mut pace = Pace::new(config.send_timeout, config.send_bytes_per_second_min);
         let mut sent_bytes = self.stream.sent_bytes();
         poll_fn(|context| {
-            match self.stream.poll_sent(unsent_bytes_max, context) {
-                Poll::Ready(sent) => return Poll::Ready(sent.map_err(|_| Ended::PeerGone)),
-                Poll::Pending => {}
-            }
+            let polled = self.stream.poll_sent(unsent_bytes_max, context);
             let (now, progress) = (self.shard.now(), self.stream.sent_bytes() - sent_bytes);
-            if progress > 0 {
-                pace.progress(now, progress);
+            if progress > 0 || polled.is_ready() {
+                // Not begun anew with each wait: the rate holds for the connection as a whole.
+                self.send_pace.progress(now, progress);
                 sent_bytes += progress;
             }
-            let deadline = pace.deadline(now);
+            if let Poll::Ready(sent) = polled {
+                return Poll::Ready(sent.map_err(|_| Ended::PeerGone));
+            }
+            let deadline = self.send_pace.deadline(now);
             if deadline <= now {
                 return Poll::Ready(Err(Ended::TimedOut(Deadline::Send)));
             }

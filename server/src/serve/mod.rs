@@ -6,6 +6,7 @@ mod conversation;
 mod drive;
 mod pace;
 mod stream_out;
+mod unread;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,6 +1,7 @@
 //! Sending an answer whose content is produced while it is sent.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use http::HeaderMap;
 
 use super::conversation::Conversation;
 use super::drive::Ended;
+use super::pace::Pace;
 use crate::body::BodyStream;
 use crate::error::BoxError;
+use crate::extract::Channel;
 use crate::http1::encode;
 use crate::response::{StreamCoding, catch};
 
@@ -18,13 +21,39 @@ use crate::response::{StreamCoding, catch};
 const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 impl Conversation {
-    /// Sends the stream's pieces as they come, no faster than the peer takes them.
+    /// Sends the stream's pieces as they come, no faster than the peer takes them. Where it is made
+    /// of the request's body, that comes through `channel`.
     pub(super) async fn stream_out(
+        &mut self,
+        stream: BodyStream,
+        coding: StreamCoding,
+        channel: Option<Rc<Channel>>,
+    ) -> Result<(), Ended> {
+        self.is_answering = true;
+        let sent = self.send_stream(stream, coding, channel.as_ref()).await;
+        self.is_answering = false;
+        if let Some(channel) = channel {
+            self.stop_feeding(&channel, self.site.config.discard_bytes_max);
+        }
+        match sent {
+            // Only an end that is none can tell the peer that more was to come.
+            Err(Ended::Broken | Ended::TimedOut(_)) if coding == StreamCoding::Close => {
+                Err(Ended::Cut)
+            }
+            // Nothing but a close can follow content that is not whole.
+            Err(Ended::TimedOut(_)) => Err(Ended::Broken),
+            sent => sent,
+        }
+    }
+
+    async fn send_stream(
         &mut self,
         mut stream: BodyStream,
         mut coding: StreamCoding,
+        channel: Option<&Rc<Channel>>,
     ) -> Result<(), Ended> {
-        while let Some(piece) = self.next_piece(&mut stream).await? {
+        let mut pace = self.body_pace();
+        while let Some(piece) = self.next_piece(&mut stream, channel, &mut pace).await? {
             let piece = piece.map_err(|error| {
                 tracing::error!(%error, "a response's stream failed");
                 Ended::Broken
@@ -42,18 +71,32 @@ impl Conversation {
     async fn next_piece(
         &mut self,
         stream: &mut BodyStream,
+        channel: Option<&Rc<Channel>>,
+        pace: &mut Pace,
     ) -> Result<Option<Result<Bytes, BoxError>>, Ended> {
         poll_fn(|context| {
-            match catch(|| stream.poll_piece(context)) {
-                Some(Poll::Ready(piece)) => return Poll::Ready(Ok(piece)),
-                Some(Poll::Pending) => {}
-                None => {
-                    self.site.stats.handler_panics.add(1);
-                    return Poll::Ready(Err(Ended::Broken));
+            loop {
+                match catch(|| stream.poll_piece(context)) {
+                    Some(Poll::Ready(piece)) => return Poll::Ready(Ok(piece)),
+                    Some(Poll::Pending) => {}
+                    None => {
+                        self.site.stats.handler_panics.add(1);
+                        return Poll::Ready(Err(Ended::Broken));
+                    }
+                }
+                self.flush();
+                let is_fed = |channel: &&Rc<Channel>| !channel.is_complete();
+                let polled = match channel.filter(is_fed) {
+                    Some(channel) => self.poll_feed(channel, pace, context),
+                    None => self.poll_watch(context),
+                };
+                match polled {
+                    // The stream has something new to look at.
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+                    Poll::Pending => return Poll::Pending,
                 }
             }
-            self.flush();
-            self.poll_watch(context).map(|watched| watched.map(|()| None))
         })
         .await
     }

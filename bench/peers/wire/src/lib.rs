@@ -23,7 +23,7 @@ mod tests {
         POST /upload HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nabcde";
 
     fn machine() -> Machine {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../dataset.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples/arena/dataset.json");
         Machine::new(Box::leak(Box::new(Dataset::read(path.as_ref()))))
     }
 

@@ -8,9 +8,16 @@ use crate::http1::ProtocolError;
 /// Appends the whole response to a refused request: status, fields, and an RFC 9457 problem.
 ///
 /// `date` and `server` are ready field lines with their line ends; either may be empty. The
-/// response says `Connection: close`: nothing may be written behind it.
+/// response says `Connection: close`: nothing may be written behind it. To `HEAD` it has the same
+/// fields and no content (RFC 9110 section 9.3.2).
 #[cold]
-pub fn refusal(out: &mut Vec<u8>, error: ProtocolError, date: &[u8], server: &[u8]) {
+pub fn refusal(
+    out: &mut Vec<u8>,
+    error: ProtocolError,
+    date: &[u8],
+    server: &[u8],
+    is_to_head: bool,
+) {
     let status = error.status();
     status_line(out, status);
     out.extend_from_slice(date);
@@ -19,7 +26,10 @@ pub fn refusal(out: &mut Vec<u8>, error: ProtocolError, date: &[u8], server: &[u
     out.extend_from_slice(CONNECTION_CLOSE);
     let slot = LengthSlot::reserve(out, 100);
     problem(out, status, error.sentence());
-    slot.fill(out);
+    let size = slot.fill(out);
+    if is_to_head {
+        out.truncate(out.len() - size);
+    }
 }
 
 // RFC 9457 section 4.2.1: with the type `about:blank` the title is the reason of the status. The
@@ -44,7 +54,7 @@ mod tests {
     fn every_refusal_parses_back() {
         for error in ProtocolError::ALL {
             let mut out = Vec::new();
-            refusal(&mut out, error, DATE, b"server: corelane\r\n");
+            refusal(&mut out, error, DATE, b"server: corelane\r\n", false);
             let mut fields = [httparse::EMPTY_HEADER; 8];
             let mut response = httparse::Response::new(&mut fields);
             let httparse::Status::Complete(size) = response.parse(&out).unwrap() else {
@@ -62,7 +72,7 @@ mod tests {
     #[test]
     fn a_refusal_is_a_problem_in_json() {
         let mut out = Vec::new();
-        refusal(&mut out, ProtocolError::HostMissing, b"", b"");
+        refusal(&mut out, ProtocolError::HostMissing, b"", b"", false);
         let expected = "HTTP/1.1 400 Bad Request\r\n\
             content-type: application/problem+json\r\n\
             connection: close\r\n\
@@ -70,5 +80,8 @@ mod tests {
             {\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\
             \"detail\":\"An HTTP/1.1 request must have a Host field.\"}";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+        let mut to_head = Vec::new();
+        refusal(&mut to_head, ProtocolError::HostMissing, b"", b"", true);
+        assert_eq!(to_head, out[..out.len() - 112]);
     }
 }

@@ -100,3 +100,7 @@ pub use topology::Topology;
 
 /// glommio, for handlers that use its files or timers directly on their shard's executor.
 pub use glommio;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/runtime.md")]
+struct Guide;

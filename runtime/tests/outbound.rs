@@ -258,6 +258,7 @@ fn an_abort_is_a_reset_for_the_peer_in_every_state() {
                 _ => {}
             }
             stream.abort();
+            drop(stream);
             all_closed(&shard).await;
         });
         assert_eq!(ends.recv().expect("peer"), Err(ErrorKind::ConnectionReset), "{state}");

@@ -256,14 +256,14 @@ fn a_pause_sends_what_can_be_decoded_by_then() {
             sender.unbounded_send(Bytes::from(event)).unwrap();
             // Nothing more is produced before this has arrived.
             while decode_some(coding, &dechunk(&received)) != content {
-                let size = client.socket.read(&mut bytes).unwrap();
+                let size = client.receive_raw(&mut bytes);
                 assert!(size > 0, "{coding}: ended");
                 received.extend_from_slice(&bytes[..size]);
             }
         }
         drop(sender);
         while !received.ends_with(b"0\r\n\r\n") {
-            let size = client.socket.read(&mut bytes).unwrap();
+            let size = client.receive_raw(&mut bytes);
             received.extend_from_slice(&bytes[..size]);
         }
         assert!(decode(coding, &dechunk(&received)) == content, "{coding}");

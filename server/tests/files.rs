@@ -647,7 +647,7 @@ fn a_gigabyte_is_sent_in_little_memory() {
     let head = read_head(&mut client);
     assert!(head.contains(&format!("content-length: {size}\r\n")), "{head}");
     while received < size {
-        let count = std::io::Read::read(&mut client.socket, &mut bytes).unwrap();
+        let count = client.receive_raw(&mut bytes);
         assert!(count > 0, "ended after {received} bytes");
         received += count as u64;
         most = most.max(resident_bytes());

@@ -15,10 +15,14 @@
 //! request's body, implements [`Middleware`].
 
 mod chain;
+#[cfg(feature = "compression")]
+mod compression;
 mod from_fn;
 mod reply;
 
 pub(crate) use chain::layered;
 pub use chain::{Inner, Layer, Middleware, per_shard};
+#[cfg(feature = "compression")]
+pub use compression::{Compression, Decompression, compression, decompression};
 pub use from_fn::{FromFn, FunctionOfNext, Next, from_fn};
 pub use reply::Reply;

@@ -100,6 +100,14 @@ impl Stream {
         self.shard.driver.poll_sent(self.key, unsent_bytes_max, context)
     }
 
+    /// Ready once a send has failed; for hand-written futures that wait for something else.
+    ///
+    /// A reset is told of once. Where a send has met it, receiving sees an end of file that looks
+    /// like a peer who has finished sending and still waits for its answer.
+    pub fn poll_broken(&mut self, context: &Context<'_>) -> Poll<()> {
+        self.shard.driver.poll_broken(self.key, context)
+    }
+
     /// Bytes that are queued and not sent yet.
     pub fn unsent_bytes(&self) -> usize {
         self.shard.driver.send_progress(self.key).0

@@ -358,8 +358,10 @@ impl Shard {
         let Wait::Until(latest) = idle else {
             return Wait::No;
         };
-        // What glommio does for a task is noticed outside the ring only.
-        if self.uses_disk() || self.has_work() || !self.fall_asleep() {
+        // Whoever waits for a send is told only by looking; what glommio does for a task is noticed
+        // outside the ring only.
+        let must_look = self.driver.take_awaits_sends() || self.uses_disk();
+        if must_look || self.has_work() || !self.fall_asleep() {
             return Wait::No;
         }
         Wait::Until(self.next_deadline().map_or(latest, |deadline| latest.min(deadline)))

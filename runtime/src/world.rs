@@ -44,6 +44,9 @@ pub trait World {
 
     /// Starts what is queued, waits as told, and appends what has completed to `completions`.
     ///
+    /// A send that does not wait for room has completed when this returns, but its success does
+    /// not end the wait: whoever needs to know of it enters with [`Wait::No`].
+    ///
     /// # Errors
     /// An error of the ring itself, after which the shard can not go on. An interrupted wait
     /// (`EINTR`), a timeout and a busy completion queue are not errors.

@@ -6,6 +6,7 @@ from report.markup import Markup, element, join
 from report.style import REST, series
 
 SIZES = (("wide", 960, 400), ("narrow", 360, 340))
+DECADES_MANY = 10.0**3
 LEFT, RIGHT, TOP, BOTTOM = 62, 24, 12, 44
 
 
@@ -36,12 +37,11 @@ def percentile_axis(curves: dict) -> Axis:
 
 
 def log_axis(low: float, high: float, label) -> Axis:
-    """Ticks at 1, 2 and 5 of each decade, from below the lowest to above the highest."""
-    steps = [
-        factor * 10.0**power
-        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for factor in (1, 2, 5)
-    ]
+    """Ticks at 1, 2 and 5 of each decade, from below the lowest to above the highest; where there
+    are many decades, at each one's start."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if high / low < DECADES_MANY else (1,)
+    steps = [factor * 10.0**power for power in powers for factor in factors]
     first = max(step for step in steps if step <= low)
     last = min([step for step in steps if step >= high] or [high])
     return Axis([(step, label(step)) for step in steps if first <= step <= last], math.log10)

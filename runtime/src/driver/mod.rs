@@ -65,6 +65,9 @@ pub(crate) struct State {
     pub(crate) starved: VecDeque<SlotKey>,
     /// Streams that received into buffers since the last flush.
     pub(crate) fresh: Vec<SlotKey>,
+    /// Whether anybody waits for a send since the last flush: the shard must not sleep before it
+    /// has looked whether the send was done.
+    pub(crate) awaits_sends: bool,
     /// Connections to shut down with the next flush.
     pub(crate) shutdowns: Vec<(Descriptor, Half)>,
     /// Empty send buffers, ready for reuse.
@@ -85,6 +88,7 @@ impl Driver {
             operations: Vec::new(),
             starved: VecDeque::new(),
             fresh: Vec::new(),
+            awaits_sends: false,
             shutdowns: Vec::new(),
             spare: Vec::new(),
             lent: Vec::with_capacity(usize::from(pool.count())),
@@ -124,6 +128,11 @@ impl Driver {
     /// Whether the next flush has something to hand down although nothing completes before.
     pub(crate) fn has_work(&self) -> bool {
         self.can_rearm(&self.state.borrow())
+    }
+
+    /// Whether a send was waited for since this was last asked; see [`World::enter`].
+    pub(crate) fn take_awaits_sends(&self) -> bool {
+        std::mem::take(&mut self.state.borrow_mut().awaits_sends)
     }
 
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.

@@ -31,6 +31,9 @@ pub enum Operation {
         socket: Descriptor,
         /// What; lives in the slot until the completion.
         bytes: BytesPointer,
+        /// Whether to wait for room. Where not, what there is room for is sent at once, `EAGAIN`
+        /// says that there is none, and success alone does not end a wait of the shard.
+        waits: bool,
     },
     /// Close the descriptor. Nothing else may be in flight on it.
     Close {
@@ -156,9 +159,12 @@ pub struct BytesPointer {
 }
 
 impl BytesPointer {
-    /// The first `u32::MAX` bytes of a slice that the caller's slot owns until the completion.
+    /// One system call moves less than 2 GiB (`MAX_RW_COUNT`, send(2)).
+    const SIZE_MAX: usize = 1 << 30;
+
+    /// At most the first GiB of a slice that the caller's slot owns until the completion.
     pub(crate) fn new(bytes: &[u8]) -> BytesPointer {
-        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let size = bytes.len().min(Self::SIZE_MAX) as u32;
         BytesPointer { start: NonNull::from(bytes).cast(), size }
     }
 

@@ -1,5 +1,6 @@
 //! The kernel's ring: set-up and probing, the one call a turn, and the clock.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffers::{BufferId, BufferPool};
 use super::enter::Entrance;
-use super::operation::{Half, Operation, Token};
+use super::operation::{Half, Kind, Operation, Token};
 use super::probe::{self, Features};
 use crate::clock::Moment;
 use crate::config::ShardConfig;
@@ -43,6 +44,8 @@ pub(crate) struct Uring {
     alarm_bytes: *mut [u8; ALARM_BYTES],
     origin: Instant,
     spin: std::time::Duration,
+    /// Sends that do not wait and were queued since the last `enter`: their tokens and sizes.
+    silent_sends: Vec<(Token, u32)>,
     /// The deadline of the timeout that is in flight.
     timeout: Option<Moment>,
     /// Where the kernel reads the deadline when it takes the entry.
@@ -72,6 +75,7 @@ impl Uring {
             alarm_bytes: Box::leak(Box::new([0; ALARM_BYTES])),
             origin,
             spin: config.spin,
+            silent_sends: Vec::new(),
             timeout: None,
             timeout_time: Box::default(),
         };
@@ -157,25 +161,58 @@ impl Uring {
 
     fn reap(&mut self, completions: &mut Vec<Completion>) {
         let mut is_alarm_over = false;
+        let first = completions.len();
+        let mut has_sends = false;
         for entry in self.ring.completion() {
             let flags = entry.flags();
             let more = io_uring::cqueue::more(flags);
             match Token::from_user_data(entry.user_data()) {
-                Some(token) => completions.push(Completion {
-                    token,
-                    result: entry.result(),
-                    buffer: io_uring::cqueue::buffer_select(flags).map(BufferId),
-                    more,
-                }),
+                Some(token) => {
+                    has_sends |= token.kind() == Kind::Send;
+                    let result = entry.result();
+                    let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
+                    completions.push(Completion { token, result, buffer, more });
+                }
                 None if entry.user_data() == ALARM => is_alarm_over = true,
                 None if entry.user_data() == TIMEOUT => self.timeout = None,
                 // A timeout that could not be moved: it has just fired.
                 None => {}
             }
         }
+        if has_sends {
+            self.note_posted_sends(&completions[first..]);
+        }
+        if !self.silent_sends.is_empty() {
+            self.settle_silent_sends(completions);
+        }
         if is_alarm_over {
             self.watch_alarm();
         }
+    }
+
+    /// A send that does not wait posts a completion only where it has not sent everything.
+    #[cold]
+    fn note_posted_sends(&mut self, completions: &[Completion]) {
+        let posted: HashSet<Token> =
+            completions.iter().map(|completion| completion.token).collect();
+        self.silent_sends.retain(|(token, _)| !posted.contains(token));
+    }
+
+    /// It posts it before the `enter` that submits it returns: all others have succeeded.
+    fn settle_silent_sends(&mut self, completions: &mut Vec<Completion>) {
+        let submission = self.ring.submission();
+        // Not submitted after all, or a completion may lie outside the queue: the next turn knows.
+        let is_unsettled = !submission.is_empty() || submission.cq_overflow();
+        drop(submission);
+        if is_unsettled {
+            return;
+        }
+        completions.extend(self.silent_sends.drain(..).map(|(token, size)| Completion {
+            token,
+            result: size as i32,
+            buffer: None,
+            more: false,
+        }));
     }
 
     /// Has `bell` signalled by every completion, while it is enabled.
@@ -196,7 +233,7 @@ impl Uring {
         if !self.ring.submission().is_empty() {
             self.enter_ring(0, None)?;
         }
-        let is_submitted = self.ring.submission().is_empty();
+        let is_submitted = self.ring.submission().is_empty() && self.silent_sends.is_empty();
         self.ring.completion().enable_eventfd();
         // Pairs with the kernel's: it posts a completion and then looks at the flag.
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -226,6 +263,9 @@ impl Uring {
 
 impl World for Uring {
     fn submit(&mut self, operation: Operation, token: Token) {
+        if let Operation::Send { bytes, waits: false, .. } = operation {
+            self.silent_sends.push((token, bytes.size()));
+        }
         self.push(entry_of(operation).user_data(token.user_data()));
     }
 
@@ -293,11 +333,18 @@ fn entry_of(operation: Operation) -> squeue::Entry {
         Operation::Recv { socket } => {
             opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
         }
-        // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
-        Operation::Send { socket, bytes } => {
-            opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size())
-                .flags(libc::MSG_NOSIGNAL)
+        Operation::Send { socket, bytes, waits } => {
+            let send = opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size());
+            // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
+            if waits {
+                return send.flags(libc::MSG_NOSIGNAL).build();
+            }
+            // MSG_DONTWAIT fails the request where there is no room, instead of arming a poll.
+            // MSG_WAITALL makes a short send a failure, so that only a whole one is silent
+            // (io_uring_prep_send(3), IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
+            send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL)
                 .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
         }
         Operation::Close { socket } => opcode::Close::new(types::Fd(socket.0)).build(),
         Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),

@@ -3,6 +3,10 @@
 //! A send belongs to the driver from the call on: the task that queued it need not wait, and the
 //! buffer comes back to the shard's spares when the kernel is done with it. So a connection that
 //! waits for its next request holds no send buffer.
+//!
+//! The first attempt at a buffer does not wait for room, and its success is silent: nearly all
+//! sends fit into the socket's buffer, and the shard should sleep on until the peer's next
+//! request, not until this answer is out. What did not fit is sent by an operation that waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -100,9 +104,11 @@ impl Driver {
         if sending.current.is_none() {
             sending.current = Some(buffer);
             sending.sent = 0;
-            return submit_rest(state, key);
+            return submit_rest(state, key, false);
         }
-        if let Some(SendBuffer::Owned(copied)) = sending.queue(buffer) {
+        let unneeded = sending.queue(buffer);
+        state.awaits_sends = true;
+        if let Some(SendBuffer::Owned(copied)) = unneeded {
             state.recycle(&self.bounds, copied);
         }
     }
@@ -126,7 +132,20 @@ impl Driver {
             return Poll::Ready(Ok(()));
         }
         writer.wait(context);
+        state.awaits_sends = true;
         Poll::Pending
+    }
+
+    /// Ready once a send has failed.
+    pub(crate) fn poll_broken(&self, key: SlotKey, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        match state.stream(key) {
+            Some(StreamSlot { sending, writer, .. }) if sending.failure.is_none() => {
+                writer.wait(context);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Bytes that are queued or in flight, and bytes sent so far.
@@ -158,7 +177,9 @@ impl Driver {
                 self.stats.bytes_sent.add(completion.result as u64);
                 self.on_sent(state, key, completion.result as usize);
             }
-            result if -result == libc::EINTR || -result == libc::EAGAIN => submit_rest(state, key),
+            result if -result == libc::EINTR || -result == libc::EAGAIN => {
+                submit_rest(state, key, true);
+            }
             // A send of at least one byte never sends none; if it did, trying again would spin.
             0 => self.on_send_failed(state, key, libc::EPIPE),
             result => self.on_send_failed(state, key, -result),
@@ -177,7 +198,7 @@ impl Driver {
         stream.writer.wake();
         if !sending.current_rest().is_empty() {
             self.stats.partial_sends.add(1);
-            return submit_rest(state, key);
+            return submit_rest(state, key, true);
         }
         let done = std::mem::replace(&mut sending.current, sending.queued.pop_front());
         sending.sent = 0;
@@ -190,7 +211,7 @@ impl Driver {
             state.recycle(&self.bounds, buffer);
         }
         if !is_last {
-            submit_rest(state, key);
+            submit_rest(state, key, false);
         }
     }
 
@@ -220,7 +241,7 @@ impl State {
 }
 
 /// Submits what is left of the current buffer.
-fn submit_rest(state: &mut State, key: SlotKey) {
+fn submit_rest(state: &mut State, key: SlotKey, waits: bool) {
     let Some(stream) = state.stream(key) else {
         return;
     };
@@ -230,5 +251,5 @@ fn submit_rest(state: &mut State, key: SlotKey) {
     let bytes = BytesPointer::new(stream.sending.current_rest());
     let socket = stream.descriptor;
     stream.in_flight += 1;
-    state.submit(Operation::Send { socket, bytes }, Kind::Send, key);
+    state.submit(Operation::Send { socket, bytes, waits }, Kind::Send, key);
 }

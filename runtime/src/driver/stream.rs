@@ -102,6 +102,7 @@ impl Driver {
             // `close` alone would neither end what is in flight nor send a FIN: the ring holds the
             // file. A shutdown ends receives and blocked sends, which then complete.
             state.shutdowns.push((stream.descriptor, Half::Both));
+            state.awaits_sends = true;
             if stream.connecting.is_some() {
                 self.cancel_connect(state, key);
             }
@@ -132,6 +133,7 @@ impl Driver {
             state.shutdowns.push((socket, Half::Write));
         } else {
             stream.sending.shutdown_when_sent = true;
+            state.awaits_sends = true;
         }
         Ok(())
     }

@@ -48,7 +48,14 @@ pub(super) struct SimulatedRing {
     lent: VecDeque<BufferId>,
     /// Ordered by `due`; the completions of one operation stay in their order.
     posted: VecDeque<Posted>,
+    /// Successes of sends that did not wait: they end no wait of the shard.
+    silent: Vec<Completion>,
+    /// When the shard's wait ends although nothing has completed.
+    wait_end: Option<Moment>,
 }
+
+/// How long a shard blocks at most while it could be told of silent successes.
+const WAIT_MAX: Duration = Duration::from_millis(1);
 
 impl SimulatedRing {
     pub(super) fn new(network: &Rc<RefCell<Network>>, pool: &Rc<BufferPool>) -> SimulatedRing {
@@ -59,17 +66,21 @@ impl SimulatedRing {
             in_flight: Vec::new(),
             lent: VecDeque::new(),
             posted: VecDeque::new(),
+            silent: Vec::new(),
+            wait_end: None,
         }
     }
 
     /// When the next completion may be delivered.
     pub(super) fn next_due(&self) -> Option<Moment> {
-        self.posted.front().map(|posted| posted.due)
+        let posted = self.posted.front().map(|posted| posted.due);
+        posted.into_iter().chain(self.wait_end).min()
     }
 
     /// Whether nothing is queued, in flight, or on its way up.
     pub(super) fn is_quiet(&self) -> bool {
-        self.queued.is_empty() && self.in_flight.is_empty() && self.posted.is_empty()
+        let is_done = self.posted.is_empty() && self.silent.is_empty();
+        is_done && self.queued.is_empty() && self.in_flight.is_empty()
     }
 
     /// The operations in flight that could complete now.
@@ -245,6 +256,25 @@ impl SimulatedRing {
         self.finish_by(index, written);
     }
 
+    /// The last operation in flight, a send that does not wait, has its one attempt.
+    fn send_at_once(&mut self, socket: Descriptor) {
+        let index = self.in_flight.len() - 1;
+        if !self.can_perform(index) {
+            return self.finish(index, -libc::EAGAIN);
+        }
+        let InFlight { operation, token } = self.in_flight[index];
+        let size = operation.copy_bytes().len() as i32;
+        self.send(index, socket);
+        let place = self.posted.iter().position(|posted| posted.completion.token == token);
+        let mut posted = place.and_then(|place| self.posted.remove(place)).expect("it has ended");
+        if posted.completion.result == size {
+            return self.silent.push(posted.completion);
+        }
+        // A failed attempt is told of at once.
+        posted.due = self.network.borrow().now;
+        self.posted.push_front(posted);
+    }
+
     fn close(&mut self, index: usize, socket: Descriptor) {
         let is_used = |entry: &InFlight| socket_of(entry.operation) == Some(socket);
         let use_count = self.in_flight.iter().filter(|entry| is_used(entry)).count();
@@ -315,9 +345,12 @@ impl World for SimulatedRing {
         }
     }
 
-    fn enter(&mut self, _wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+    fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         for entry in std::mem::take(&mut self.queued) {
             self.in_flight.push(entry);
+            if let Operation::Send { socket, waits: false, .. } = entry.operation {
+                self.send_at_once(socket);
+            }
             // The kernel picks a buffer before it looks for bytes.
             if entry.token.kind() == Kind::Recv && self.lent.is_empty() {
                 self.finish(self.in_flight.len() - 1, -libc::ENOBUFS);
@@ -326,6 +359,13 @@ impl World for SimulatedRing {
         let now = self.network.borrow().now;
         let count = self.posted.partition_point(|posted| posted.due <= now);
         completions.extend(self.posted.drain(..count).map(|posted| posted.completion));
+        let is_over = self.wait_end.is_some_and(|end| end <= now);
+        if wait == Wait::No || !completions.is_empty() || is_over {
+            completions.append(&mut self.silent);
+            self.wait_end = None;
+        } else if !self.silent.is_empty() {
+            self.wait_end.get_or_insert(now + WAIT_MAX);
+        }
         Ok(())
     }
 

@@ -17,6 +17,8 @@
 mod authentication;
 mod catch_panic;
 mod chain;
+#[cfg(feature = "compression")]
+mod compression;
 mod cors;
 mod etag;
 mod from_fn;
@@ -29,6 +31,8 @@ pub use authentication::{Authenticate, BasicCredentials, BearerToken, Credential
 pub use catch_panic::CatchPanic;
 pub(crate) use chain::layered;
 pub use chain::{Inner, Layer, Middleware, per_shard};
+#[cfg(feature = "compression")]
+pub use compression::{Compression, Decompression, compression, decompression};
 pub use cors::Cors;
 pub use etag::EntityTags;
 pub use from_fn::{FromFn, FunctionOfNext, Next, from_fn};

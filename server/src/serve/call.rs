@@ -181,6 +181,9 @@ impl Conversation {
     /// Notices a peer that goes away; keeps what it sends meanwhile. Never ready with `Ok`: there
     /// is nothing in it for the handler.
     pub(super) fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if self.stream.poll_broken(context).is_ready() {
+            return Poll::Ready(Err(Ended::PeerGone));
+        }
         while !self.is_peer_done && self.input.len() < self.site.config.unsent_bytes_max {
             match self.stream.poll_recv(context) {
                 // A half-closed peer still waits for its answer.

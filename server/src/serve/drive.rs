@@ -49,7 +49,7 @@ pub(super) enum Ended {
 
 impl Conversation {
     /// Serves the connection to its end.
-    pub(super) async fn drive(mut self) {
+    pub(super) async fn drive(&mut self) {
         let Err(ended) = self.run().await;
         if let Ended::TimedOut(deadline) = ended {
             self.site.stats.timeouts[deadline as usize].add(1);
@@ -90,62 +90,70 @@ impl Conversation {
                     if self.stream.unsent_bytes() > self.site.config.unsent_bytes_max {
                         self.sent(self.site.config.unsent_bytes_max).await?;
                     }
-                    let received = self.receive().await?;
-                    self.take_in(received).await
+                    self.read().await?
                 }
                 Next::Flush => {
                     self.sent(self.site.config.unsent_bytes_max).await?;
                     self.shard.yield_now().await;
-                    self.process_input().await
+                    self.go_on().await
                 }
                 Next::Call(pending) => match self.wait_for(pending).await? {
-                    (Rest::Nothing, _) => self.process_input().await,
+                    (Rest::Nothing, _) => self.go_on().await,
                     (rest, channel) => Next::Rest(rest, channel),
                 },
                 Next::Rest(Rest::Stream { stream, coding }, channel) => {
-                    self.stream_out(stream, coding, channel).await?;
-                    self.process_input().await
+                    // Boxed, so that a connection without a stream has no room for one.
+                    Box::pin(self.stream_out(stream, coding, channel)).await?;
+                    self.go_on().await
                 }
                 Next::Rest(Rest::Shared(bytes), _) => {
                     self.stream.send(SendBuffer::Shared(bytes));
                     self.sent(self.site.config.unsent_bytes_max).await?;
-                    self.process_input().await
+                    self.go_on().await
                 }
-                Next::Rest(Rest::Nothing, _) => self.process_input().await,
+                Next::Rest(Rest::Nothing, _) => self.go_on().await,
                 Next::Close => return Err(Ended::Closing),
             };
         }
     }
 
-    /// Processes received bytes in their buffer where nothing waits before them; what is left of
-    /// them is copied out.
-    async fn take_in(&mut self, mut received: Received) -> Next {
-        if !self.input.is_empty() {
-            self.input.extend_from_slice(&received);
-            drop(received);
-            return self.process_input().await;
-        }
-        let mut next = None;
-        let used = poll_fn(|context| {
-            let (used, why) = self.process(&mut received, context);
-            next = Some(why);
-            Poll::Ready(used)
+    /// Waits for the next bytes, as long as the state of the conversation allows, and processes
+    /// them in the same poll, where they lie.
+    fn read(&mut self) -> impl Future<Output = Result<Next, Ended>> {
+        let (deadline, kind) = self.next_deadline();
+        self.timer.arm(deadline);
+        poll_fn(move |context| {
+            let received = match self.poll_receive(kind, context) {
+                Poll::Ready(Ok(received)) => received,
+                Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.note_progress(received.len() as u64);
+            Poll::Ready(Ok(self.take_in(received, context)))
         })
-        .await;
-        self.keep(&received[used..]);
-        next.unwrap_or(Next::Read)
     }
 
     /// Processes what was copied out before.
-    async fn process_input(&mut self) -> Next {
+    fn go_on(&mut self) -> impl Future<Output = Next> {
+        poll_fn(move |context| Poll::Ready(self.process_input(context)))
+    }
+
+    /// Processes received bytes in their buffer where nothing waits before them; what is left of
+    /// them is copied out.
+    fn take_in(&mut self, mut received: Received, context: &mut Context<'_>) -> Next {
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(&received);
+            drop(received);
+            return self.process_input(context);
+        }
+        let (used, next) = self.process(&mut received, context);
+        self.keep(&received[used..]);
+        next
+    }
+
+    fn process_input(&mut self, context: &mut Context<'_>) -> Next {
         let mut input = mem::take(&mut self.input);
-        let mut next = None;
-        let used = poll_fn(|context| {
-            let (used, why) = self.process(&mut input, context);
-            next = Some(why);
-            Poll::Ready(used)
-        })
-        .await;
+        let (used, next) = self.process(&mut input, context);
         input.drain(..used);
         if input.is_empty() {
             self.shard.recycle(input);
@@ -153,7 +161,7 @@ impl Conversation {
             self.input = input;
         }
         self.note_head();
-        next.unwrap_or(Next::Read)
+        next
     }
 
     /// Copies out what must outlive the turn.
@@ -178,18 +186,13 @@ impl Conversation {
         }
     }
 
-    /// Waits for the next bytes, as long as the state of the conversation allows.
-    async fn receive(&mut self) -> Result<Received, Ended> {
-        let (deadline, kind) = self.next_deadline();
-        self.timer.arm(deadline);
-        let received = poll_fn(|context| self.poll_receive(kind, context)).await?;
-        let (now, size) = (self.shard.now(), received.len() as u64);
+    fn note_progress(&mut self, size: u64) {
+        let now = self.shard.now();
         match &mut self.phase {
             Phase::Collect(collect) => collect.pace.progress(now, size),
             Phase::Discard(unwanted) => unwanted.pace.progress(now, size),
             Phase::Heads | Phase::Stream => {}
         }
-        Ok(received)
     }
 
     fn poll_receive(

@@ -69,10 +69,11 @@ async fn accept_all(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
         let Some(stream) = listener.accept().await else { return };
         let place = Place::take(&site);
         let pass = shard.enter_gate();
-        let conversation = Conversation::new(&shard, &site, stream);
+        let mut conversation = Conversation::new(&shard, &site, stream);
+        // By reference: passed on by value, the future would hold the conversation three times.
         shard.spawn(async move {
-            let _held = (pass, place);
             conversation.drive().await;
+            drop((pass, place));
         });
     }
 }

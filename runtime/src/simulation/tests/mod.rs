@@ -69,6 +69,33 @@ fn nobody_listens() {
     assert!(simulation.connect(address()).is_none());
 }
 
+/// A silent success must not be slept through by whoever waits for it.
+#[test]
+fn a_task_that_waits_for_its_send_is_woken_at_once() {
+    let mut simulation = Simulation::new(1, SimulationConfig::default());
+    let listener = simulation.listen(FIRST, address());
+    let took = Rc::new(Cell::new(None));
+    let place = Rc::clone(&took);
+    simulation.spawn(FIRST, async move {
+        let mut listener = listener;
+        let mut stream = listener.accept().await.expect("a client");
+        let shard = Shard::current();
+        let began = shard.now();
+        for _ in 0..100 {
+            stream.send(SendBuffer::Owned(b"one".to_vec()));
+            stream.send(SendBuffer::Owned(b"two".to_vec()));
+            stream.sent(0).await.expect("the peer reads");
+        }
+        place.set(Some(shard.now().since(began)));
+    });
+    let peer = simulation.connect(address()).expect("a listener");
+    simulation.run_until(|| took.get().is_some());
+    let took = took.get().expect("it was set");
+    assert!(took < Duration::from_millis(50), "sleeps of a millisecond each: {took:?}");
+    drop(peer);
+    simulation.run_until_idle();
+}
+
 struct Client {
     peer: Peer,
     sent: Vec<u8>,

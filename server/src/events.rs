@@ -213,7 +213,7 @@ mod tests {
         let check = |event: Event, expected: &str| assert_eq!(event.to_string(), expected);
         check(Event::data("a\rb\r\nc\n"), "data: a\ndata: b\ndata: c\ndata: \n\n");
         check(
-            Event::data("").event("x\ndata: y").id("1\r\n\02"),
+            Event::data("").event("x\ndata: y").id("1\r\n\u{0}2"),
             "data: \nevent: x data: y\nid: 1  2\n\n",
         );
         check(Event::comment("a\nb"), ": a\n: b\n\n");

@@ -505,7 +505,10 @@ fn changes_are_noticed() {
     let site = Site::new();
     let server = start(site.files().cache(looking_each_time()).precompressed([Coding::Gzip]));
     let tag = |response: &Response| response.field("etag").unwrap().to_owned();
+    let young = server.get("/static/a.txt");
+    assert!(tag(&young).starts_with("W/\""));
     let before = settled(&server, "/static/a.txt");
+    assert_ne!(tag(&young), format!("W/{}", tag(&before)), "what was young is validated anew");
     // The same size, and as much the same time as a writer can bring about.
     let modified = fs::metadata(site.path("a.txt")).unwrap().modified().unwrap();
     site.write("a.txt", "9876543210");

@@ -1,10 +1,12 @@
 """Asks a server for everything that it says it answers and compares byte by byte."""
 
+import gzip
 import http.client
 import json
 import pathlib
 import socket
 
+from place import FILE_SIZES
 from server import Server
 
 SECONDS_MAX = 20
@@ -29,6 +31,8 @@ def check(server: Server, dataset: pathlib.Path) -> dict:
         "items": lambda one: all_pages(one, items),
         "upload": upload,
         "close": close,
+        "files": files,
+        "files-gzip": compressed,
     }
     wrong = {}
     for capability in server.subject.answers:
@@ -111,6 +115,26 @@ def upload(server: Server) -> None:
         text(server, "POST", "/upload", str(size), bytes(size), kind)
     if "baseline-chunked" in server.subject.answers:
         text(server, "POST", "/upload", str(300_000), iter([bytes(100_000)] * 3), kind)
+
+
+def files(server: Server) -> None:
+    """Each file byte by byte, a part of it, and that it has not changed."""
+    for name, size in FILE_SIZES.items():
+        target, content = f"/files/{name}", (server.files / "files" / name).read_bytes()
+        status, _, answer = ask(server, "GET", target)
+        if (status, len(answer)) != (200, size) or answer != content:
+            raise Wrong(f"GET {target} gave {status} and {len(answer)} bytes")
+        status, _, answer = ask(server, "GET", target, headers={"Range": "bytes=5-99"})
+        if (status, answer) != (206, content[5:100]):
+            raise Wrong(f"GET {target} of a range gave {status} and {len(answer)} bytes")
+
+
+def compressed(server: Server) -> None:
+    target, headers = "/files/items.json", {"Accept-Encoding": "gzip"}
+    status, _, answer = ask(server, "GET", target, headers=headers)
+    content = (server.files / "files" / "items.json").read_bytes()
+    if status != 200 or gzip.decompress(answer) != content:
+        raise Wrong(f"GET {target} gave {status} and {len(answer)} bytes")
 
 
 def close(server: Server) -> None:

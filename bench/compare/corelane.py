@@ -49,6 +49,8 @@ def requests(case: Case, folder: pathlib.Path) -> list:
     kinds = {one.content_type for one in case.requests if one.content_type}
     # A field of one request is a field of all: a GET's Content-Type does no harm.
     words = [word for kind in kinds for word in ("--header", f"Content-Type: {kind}")]
+    codings = {one.accept_encoding for one in case.requests if one.accept_encoding}
+    words += [word for one in codings for word in ("--header", f"Accept-Encoding: {one}")]
     first = case.requests[0]
     if first.body_bytes:
         path = folder / "body"

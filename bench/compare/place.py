@@ -2,14 +2,18 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import pathlib
+import random
 import socket
 
 from subject import PEERS, ROOT
 
 # The one that the server has built in.
 DATASET = ROOT / "examples" / "arena" / "dataset.json"
+
+FILE_SIZES = {"8k.bin": 8 << 10, "200k.bin": 200 << 10, "20m.bin": 20 << 20}
 
 
 @dataclasses.dataclass
@@ -27,6 +31,23 @@ class Place:
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         return cls(target, DATASET, server_cpu, load_cpu)
 
+    def files(self) -> pathlib.Path:
+        """The folder that file servers serve, with the same contents always.
+
+        Written once: a server may look more often at files that have just changed.
+        """
+        folder = self.target / "peers" / "files"
+        (folder / "files").mkdir(parents=True, exist_ok=True)
+        items = json.loads(self.dataset.read_text())[:50]
+        contents = {"plaintext": b"Hello, World!", "files/items.json": json.dumps(items).encode()}
+        for name, size in FILE_SIZES.items():
+            contents[f"files/{name}"] = random.Random(size).randbytes(size)
+        for name, content in contents.items():
+            path = folder / name
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
+        return folder
+
     def build_folder(self, name: str) -> pathlib.Path:
         return self.target / "peers" / name
 
@@ -41,6 +62,7 @@ class Place:
             "PEERS": str(PEERS),
             "ROOT": str(ROOT),
             "TARGET": str(self.target),
+            "FILES": str(self.target / "peers" / "files"),
             "BUILD": str(self.build_folder(name)),
             "RUN": str(run or ""),
         }

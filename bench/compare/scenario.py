@@ -18,6 +18,7 @@ class Request:
     target: str
     method: str = "GET"
     content_type: str = ""
+    accept_encoding: str = ""
     body: str = ""
     body_bytes: int = 0
 

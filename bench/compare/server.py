@@ -33,6 +33,7 @@ class Server:
         self.subject = subject
         self.is_under = bool(under)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"peer-{subject.name}-"))
+        self.files = place.files()
         self.host, self.port = place.host, free_port(place.host)
         values = place.values(subject.name, self.port, self.folder)
         for name in subject.start.get("templates", []):

@@ -10,14 +10,19 @@ OWN = ROOT / "bench" / "compare" / "own"
 
 # The order of the report, which is also that of a round.
 ORDER = (
-    "ceiling", "arena", "hyper", "axum", "actix-web", "ntex", "may_minihttp", "monoio",
-    "glommio", "xitca-web", "nginx", "h2o", "haproxy", "lighttpd", "fastify",
+    "ceiling", "arena", "corelane-serve", "hyper", "axum", "actix-web", "ntex", "may_minihttp", "monoio",
+    "glommio", "xitca-web", "nginx", "h2o", "caddy", "haproxy", "lighttpd", "fastify",
     "fastapi-uvicorn", "fastapi-granian", "sanic", "robyn", "socketify",
 )  # fmt: skip
 CAPABILITIES = (
     "plaintext", "pipeline", "json", "baseline-get", "baseline-post", "baseline-chunked",
-    "items", "upload", "close",
+    "items", "upload", "close", "files", "files-gzip",
 )  # fmt: skip
+# What only some are asked for at all, and why the others are not.
+UNASKED = {
+    "files": "not set up to serve files",
+    "files-gzip": "not set up to compress files",
+}
 
 
 @dataclasses.dataclass
@@ -45,7 +50,8 @@ class Subject:
     def read(cls, path: pathlib.Path, name: str) -> "Subject":
         table = tomllib.loads(path.read_text())
         answers = table["endpoints"]["answers"]
-        missing = table.get("missing", {})
+        missing = UNASKED | table.get("missing", {})
+        missing = {name: why for name, why in missing.items() if name not in answers}
         unexplained = set(CAPABILITIES) - set(answers) - set(missing)
         if unexplained:
             raise SystemExit(f"{path}: no reason given for {', '.join(sorted(unexplained))}")

@@ -27,6 +27,7 @@ function init(args)
     for index, request in ipairs(requests) do
         local headers = {}
         if request.kind ~= "" then headers["Content-Type"] = request.kind end
+        if request.accept ~= "" then headers["Accept-Encoding"] = request.accept end
         if request.close then headers["Connection"] = "close" end
         local text = request.method ~= "GET" and body(request) or nil
         one[index] = wrk.format(request.method, request.target, headers, text)
@@ -82,9 +83,9 @@ def rotation(case: Case) -> list:
 def script(case: Case) -> str:
     """The Lua program for a case."""
     rows = [
-        "{{method = {}, target = {}, kind = {}, body = {}, bytes = {}, close = {}}}".format(
+        "{{method = {}, target = {}, kind = {}, accept = {}, body = {}, bytes = {}, close = {}}}".format(
             json.dumps(one.method), json.dumps(one.target), json.dumps(one.content_type),
-            json.dumps(one.body), one.body_bytes, str(closes).lower(),
+            json.dumps(one.accept_encoding), json.dumps(one.body), one.body_bytes, str(closes).lower(),
         )
         for one, closes in rotation(case)
     ]  # fmt: skip

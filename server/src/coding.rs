@@ -86,6 +86,12 @@ impl Acceptable {
         }
         best.filter(|(_, weight)| *weight >= self.identity).map(|(coding, _)| coding)
     }
+
+    /// Whether content without a coding is refused (`identity;q=0`, or `*;q=0`).
+    #[cfg(feature = "compression")]
+    pub(crate) fn refuses_identity(&self) -> bool {
+        self.identity == 0
+    }
 }
 
 /// A weight in thousandths (RFC 9110 section 12.4.2); `None` where it is none.

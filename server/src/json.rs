@@ -106,7 +106,8 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> 
             }
             _ => return bad(format!("the body is not valid JSON: {error}")),
         };
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(detail)
+        let field = crate::problem::named_field(detail);
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(detail).maybe_field(field)
     })
 }
 

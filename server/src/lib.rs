@@ -35,6 +35,7 @@ mod coding;
 mod config;
 mod date;
 mod error;
+mod events;
 pub mod extract;
 mod files;
 mod handler;
@@ -54,13 +55,15 @@ pub use app::{App, Server};
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
 pub use config::ServerConfig;
+pub use cookie;
 pub use corelane_runtime as runtime;
 pub use corelane_runtime::{Address, ConfigError, Cores, RuntimeError, Shard, ShardId};
 pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield_if_needed};
 pub use error::{BoxError, Error, Result};
+pub use events::{Event, Events, LastEventId};
 pub use extract::{
-    BodyChunk, BodyUse, Exchange, Extension, FromRequest, Headers, Path, PeerAddress, Query,
-    Request, RequestBody, RequestBodyError, Scope, State,
+    BodyChunk, BodyUse, Cookies, Exchange, Extension, Form, FromRequest, Headers, Path,
+    PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State,
 };
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;

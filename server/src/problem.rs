@@ -51,10 +51,23 @@ impl Problem {
         self
     }
 
+    pub(crate) fn maybe_field(mut self, field: Option<String>) -> Problem {
+        self.field = field.or(self.field);
+        self
+    }
+
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
+}
+
+/// The field that an error of serde names: "missing field `a`".
+pub(crate) fn named_field(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once(" field `")?;
+    let is_known = ["missing", "unknown", "duplicate"].iter().any(|word| before.ends_with(word));
+    let (name, _) = rest.split_once('`')?;
+    is_known.then(|| name.to_owned())
 }
 
 impl IntoResponse for Problem {

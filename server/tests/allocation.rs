@@ -104,14 +104,8 @@ fn allocations(path: &str, count: usize) -> [u64; 5] {
 
 fn answer_bytes(client: &mut Client) -> usize {
     let mut bytes = [0; 4096];
-    loop {
-        match client.socket.read(&mut bytes) {
-            // A signal of glommio's may land on any thread.
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // An answer this small comes in one piece.
-            size => return size.expect("receive"),
-        }
-    }
+    // An answer this small comes in one piece.
+    client.receive_raw(&mut bytes)
 }
 
 /// One test, so that no other server's shard is counted meanwhile.

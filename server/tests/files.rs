@@ -505,7 +505,10 @@ fn changes_are_noticed() {
     let site = Site::new();
     let server = start(site.files().cache(looking_each_time()).precompressed([Coding::Gzip]));
     let tag = |response: &Response| response.field("etag").unwrap().to_owned();
+    let young = server.get("/static/a.txt");
+    assert!(tag(&young).starts_with("W/\""));
     let before = settled(&server, "/static/a.txt");
+    assert_ne!(tag(&young), format!("W/{}", tag(&before)), "what was young is validated anew");
     // The same size, and as much the same time as a writer can bring about.
     let modified = fs::metadata(site.path("a.txt")).unwrap().modified().unwrap();
     site.write("a.txt", "9876543210");
@@ -647,7 +650,7 @@ fn a_gigabyte_is_sent_in_little_memory() {
     let head = read_head(&mut client);
     assert!(head.contains(&format!("content-length: {size}\r\n")), "{head}");
     while received < size {
-        let count = std::io::Read::read(&mut client.socket, &mut bytes).unwrap();
+        let count = client.receive_raw(&mut bytes);
         assert!(count > 0, "ended after {received} bytes");
         received += count as u64;
         most = most.max(resident_bytes());
@@ -718,5 +721,47 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!(answers[6].0, 301);
     }
     drop(client);
+    server.stop();
+}
+
+/// Runs a client in a folder of its own; what it left in `file` there.
+fn fetch(program: &str, arguments: &[&str], before: &[u8], file: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(file);
+    if !before.is_empty() {
+        fs::write(&path, before).unwrap();
+    }
+    let mut command = std::process::Command::new(program);
+    let output = command.args(arguments).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {error}");
+    fs::read(&path).unwrap_or_default()
+}
+
+#[test]
+fn curl_and_wget_go_on_where_they_stopped() {
+    let site = Site::new();
+    let server = start(site.files().cache(looking_each_time()));
+    settled(&server, "/static/large.bin");
+    let link = format!("http://{}/static/large.bin", server.address);
+    let (all, some) = (large(), &large()[..300_000]);
+    let curl = ["--silent", "--show-error", "--fail", "--max-time", "30", "--remote-name"];
+    let wget = ["--quiet", "--timeout=30", "--tries=1"];
+    for before in [&b""[..], some] {
+        let arguments = [&curl[..], &["--continue-at", "-", &link]].concat();
+        assert!(fetch("curl", &arguments, before, "large.bin") == all);
+        let arguments = [&wget[..], &["--continue", &link]].concat();
+        assert!(fetch("wget", &arguments, before, "large.bin") == all);
+    }
+    // Two parts, which curl writes as they come.
+    let arguments = [&curl[..], &["--range", "0-1,5-6", &link]].concat();
+    let parts = fetch("curl", &arguments, b"", "large.bin");
+    let parts = String::from_utf8_lossy(&parts);
+    assert_eq!(parts.matches("content-range: bytes ").count(), 2, "{parts}");
+    // What has not changed is not fetched again: the file keeps what it had.
+    let arguments = [&wget[..], &["--timestamping", "--no-if-modified-since", &link]].concat();
+    assert!(fetch("wget", &arguments, &[b'x'; LARGE_BYTES], "large.bin") == [b'x'; LARGE_BYTES]);
+    let arguments = [&wget[..], &["--timestamping", &link]].concat();
+    assert!(fetch("wget", &arguments, &[b'x'; LARGE_BYTES], "large.bin") == [b'x'; LARGE_BYTES]);
     server.stop();
 }

@@ -184,8 +184,10 @@ impl fmt::Debug for RequestBody {
 pub enum RequestBodyError {
     /// It was cut off: the peer went away, was too slow, or broke the framing.
     Incomplete,
-    /// It has more bytes than the handler wants to collect.
+    /// It has more bytes than the handler wants to collect, or than its route takes once decoded.
     TooLarge,
+    /// It is not in the coding that `Content-Encoding` names.
+    Malformed,
 }
 
 impl fmt::Display for RequestBodyError {
@@ -193,6 +195,7 @@ impl fmt::Display for RequestBodyError {
         f.write_str(match self {
             RequestBodyError::Incomplete => "the body was cut off",
             RequestBodyError::TooLarge => "the body is larger than the handler takes",
+            RequestBodyError::Malformed => "the body is not in the coding that it claims to be in",
         })
     }
 }
@@ -202,7 +205,7 @@ impl std::error::Error for RequestBodyError {}
 impl IntoResponse for RequestBodyError {
     fn into_response(self) -> Response {
         let status = match self {
-            RequestBodyError::Incomplete => StatusCode::BAD_REQUEST,
+            RequestBodyError::Incomplete | RequestBodyError::Malformed => StatusCode::BAD_REQUEST,
             RequestBodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Problem::new(status).detail(self.to_string()).into_response()

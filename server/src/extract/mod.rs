@@ -5,7 +5,9 @@
 //! parsed in place. Which of the three it is, the argument's type says ([`BodyUse`]).
 
 mod body;
+mod cookies;
 mod extension;
+mod form;
 mod headers;
 mod kept;
 mod params;
@@ -18,8 +20,10 @@ mod state;
 
 pub use body::{BodyChunk, RequestBody, RequestBodyError};
 pub(crate) use body::{Channel, Source};
+pub use cookies::Cookies;
 pub use extension::Extension;
 pub(crate) use extension::Extensions;
+pub use form::Form;
 pub use headers::Headers;
 pub(crate) use kept::{Kept, Peer};
 pub(crate) use params::Params;

@@ -36,18 +36,29 @@ impl<T: DeserializeOwned> FromRequest for Path<T> {
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<Path<T>, Problem> {
         T::deserialize(PathDeserializer(&exchange.params)).map(Path).map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST).detail(format!("the path is wrong: {error}"))
+            let problem = Problem::new(StatusCode::BAD_REQUEST);
+            problem.detail(format!("the path is wrong: {error}")).maybe_field(error.parameter)
         })
     }
 }
 
 /// Why a parameter does not fit.
 #[derive(Debug)]
-struct PathError(String);
+struct PathError {
+    problem: String,
+    parameter: Option<String>,
+}
+
+impl PathError {
+    /// The route and the handler do not fit each other.
+    fn of_route(problem: String) -> PathError {
+        PathError { problem, parameter: None }
+    }
+}
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.problem)
     }
 }
 
@@ -55,7 +66,7 @@ impl std::error::Error for PathError {}
 
 impl de::Error for PathError {
     fn custom<T: fmt::Display>(message: T) -> PathError {
-        PathError(message.to_string())
+        PathError::of_route(message.to_string())
     }
 }
 
@@ -73,7 +84,8 @@ impl<'p> PathDeserializer<'p> {
             (Some(only), None) => Ok(only),
             _ => {
                 let count = self.0.len();
-                Err(PathError(format!("the route has {count} parameters, the handler takes one")))
+                let problem = format!("the route has {count} parameters, the handler takes one");
+                Err(PathError::of_route(problem))
             }
         }
     }
@@ -134,7 +146,7 @@ impl<'de> Deserializer<'de> for PathDeserializer<'_> {
         let count = self.0.len();
         if count != size {
             let error = format!("the route has {count} parameters, the handler takes {size}");
-            return Err(PathError(error));
+            return Err(PathError::of_route(error));
         }
         self.deserialize_seq(visitor)
     }
@@ -181,12 +193,17 @@ struct Parameter<'p> {
 impl<'p> Parameter<'p> {
     fn decoded(&self) -> Result<Cow<'p, str>, PathError> {
         let decoded = percent_decode_str(self.value).decode_utf8();
-        decoded.map_err(|_| PathError(format!("{} is not UTF-8 when decoded", self.name)))
+        decoded.map_err(|_| self.error(format!("{} is not UTF-8 when decoded", self.name)))
     }
 
     fn parse<T: std::str::FromStr>(&self, kind: &str) -> Result<T, PathError> {
         let value = self.decoded()?;
-        value.parse().map_err(|_| PathError(format!("{} is not {kind}: {value:?}", self.name)))
+        let parsed = value.parse();
+        parsed.map_err(|_| self.error(format!("{} is not {kind}: {value:?}", self.name)))
+    }
+
+    fn error(&self, problem: String) -> PathError {
+        PathError { problem, parameter: Some(self.name.to_owned()) }
     }
 }
 

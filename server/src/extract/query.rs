@@ -21,8 +21,31 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<Query<T>, Problem> {
         let query = exchange.query().unwrap_or_default();
-        serde_urlencoded::from_str(query).map(Query).map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST).detail(format!("the query is wrong: {error}"))
-        })
+        read_pairs(query, StatusCode::BAD_REQUEST, "query").map(Query)
     }
+}
+
+/// Reads a typed value from `a=1&b=x`; the problem names the field that does not fit.
+pub(super) fn read_pairs<T: DeserializeOwned>(
+    text: &str,
+    status: StatusCode,
+    what: &str,
+) -> Result<T, Problem> {
+    serde_urlencoded::from_str(text).map_err(|_| {
+        // Read once more, with an eye on where it goes wrong: only for what is refused.
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(text.as_bytes()));
+        let problem = Problem::new(status);
+        match serde_path_to_error::deserialize::<_, T>(pairs) {
+            Ok(_) => problem,
+            Err(error) => {
+                let detail = format!("the {what} is wrong: {}", error.inner());
+                problem.detail(detail.clone()).maybe_field(field_of(&error, &detail))
+            }
+        }
+    })
+}
+
+fn field_of<E>(error: &serde_path_to_error::Error<E>, detail: &str) -> Option<String> {
+    let path = error.path().to_string();
+    if path != "." { Some(path) } else { crate::problem::named_field(detail) }
 }

@@ -152,11 +152,12 @@ fn lines(headers: &HeaderMap, is_wanted: impl Fn(&HeaderName) -> bool) -> Vec<u8
 
 /// RFC 9110 section 8.8.1: a strong validator changes with every change that can be seen. A file
 /// that was changed within this second or the last may be so again without its stamp showing it:
-/// until then its tag is weak.
+/// until then its tag is weak, and not that of later, so that whoever got what was replaced in the
+/// same tick of the clock is not told for ever that nothing has changed.
 fn validators(stamp: &Stamp, is_settled: bool, now_seconds: u64) -> Validators {
-    let weakness = if is_settled { "" } else { "W/" };
+    let (weakness, mark) = if is_settled { ("", "") } else { ("W/", "-new") };
     let (modified, size, inode) = (stamp.modified.as_nanos(), stamp.size, stamp.inode);
-    let etag = format!("{weakness}\"{modified:x}-{size:x}-{inode:x}\"");
+    let etag = format!("{weakness}\"{modified:x}-{size:x}-{inode:x}{mark}\"");
     // RFC 9110 section 8.8.2.1: never later than the message itself.
     Validators { etag, modified_seconds: stamp.modified.as_secs().min(now_seconds) }
 }

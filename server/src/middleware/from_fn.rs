@@ -76,7 +76,7 @@ pub struct Next {
 }
 
 impl Next {
-    fn new(exchange: &mut Exchange<'_>, inner: &Inner<'_>) -> Next {
+    pub(super) fn new(exchange: &mut Exchange<'_>, inner: &Inner<'_>) -> Next {
         let kept = Kept::new(exchange);
         Next { chain: Rc::clone(inner.chain), layer_count: inner.layer_count, kept }
     }

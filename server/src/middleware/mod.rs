@@ -14,11 +14,29 @@
 //! Most middleware is an asynchronous function, by [`from_fn`]. What must be cheap, or changes the
 //! request's body, implements [`Middleware`].
 
+mod authentication;
+mod catch_panic;
 mod chain;
+#[cfg(feature = "compression")]
+mod compression;
+mod cors;
+mod etag;
 mod from_fn;
 mod reply;
+mod request_id;
+mod security_headers;
+mod time_limit;
 
+pub use authentication::{Authenticate, BasicCredentials, BearerToken, Credentials, authenticate};
+pub use catch_panic::CatchPanic;
 pub(crate) use chain::layered;
 pub use chain::{Inner, Layer, Middleware, per_shard};
+#[cfg(feature = "compression")]
+pub use compression::{Compression, Decompression, compression, decompression};
+pub use cors::Cors;
+pub use etag::EntityTags;
 pub use from_fn::{FromFn, FunctionOfNext, Next, from_fn};
 pub use reply::Reply;
+pub use request_id::{RequestId, RequestIds};
+pub use security_headers::SecurityHeaders;
+pub use time_limit::TimeLimit;

@@ -57,6 +57,19 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The reply as it is where it is there; otherwise what `wait` makes of it.
+    pub fn or_wait<F>(self, wait: impl FnOnce(Reply) -> F) -> Reply
+    where
+        F: Future<Output = Response> + 'static,
+    {
+        match self.0 {
+            Progress::Ready(_) => self,
+            _ => Reply::waiting(wait(self)),
+        }
+    }
+}
+
 impl Future for Reply {
     type Output = Response;
 

@@ -340,6 +340,17 @@ impl Client {
         assert!(matches!(end, Err(End::Clean | End::Reset)) && rest.is_empty(), "{end:?} {rest:?}");
     }
 
+    /// Receives raw bytes, at least one unless the connection has ended.
+    pub fn receive_raw(&mut self, bytes: &mut [u8]) -> usize {
+        loop {
+            match self.socket.read(bytes) {
+                // A signal of glommio's may land on any thread.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                size => return size.expect("receive"),
+            }
+        }
+    }
+
     /// Receives what is there, at least a byte.
     fn receive_more(&mut self) -> Result<(), End> {
         let mut bytes = [0; 64 * 1024];

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use corelane::middleware::compression;
 use corelane::runtime::SignalWatch;
 use corelane::{
     Address, App, Coding, ConfigError, Cores, Files, RuntimeError, Server, ServerConfig, files,
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Sends NAME.br, NAME.zst or NAME.gz for NAME to clients that take the coding
     #[arg(long)]
     precompressed: bool,
+    /// Compresses text for clients that take zstd, gzip or br
+    #[arg(long)]
+    compress: bool,
     /// Prints nothing when it is ready
     #[arg(long)]
     quiet: bool,
@@ -61,6 +65,7 @@ impl Options {
 pub(crate) fn run(options: Options) -> corelane::Result<()> {
     check_directory(&options.directory)?;
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
+    let app = if options.compress { app.layer(compression()) } else { app };
     let app = options.listen.iter().cloned().fold(app, App::listen);
     let server = app.start(())?;
     let patience = ServerConfig::default().drain_timeout;

@@ -1,0 +1,85 @@
+//! Entity tags for answers that are made anew each time.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::{Inner, Middleware, Reply};
+use crate::body::Body;
+use crate::extract::Exchange;
+use crate::response::Response;
+
+/// Gives an `ETag` to each 200 to `GET` and `HEAD` whose content is there, and answers 304 where
+/// the client has the same content already.
+///
+/// The handler does its work either way: what is saved is the sending. The tag is weak: a hash of
+/// 64 bits and the size (RFC 9110 section 8.8.1). Content that is a stream, or that has a tag
+/// already, is left alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EntityTags;
+
+impl Middleware for EntityTags {
+    fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
+        if !matches!(*exchange.method(), Method::GET | Method::HEAD) {
+            return inner.call(exchange);
+        }
+        let known: Vec<Vec<u8>> = exchange
+            .headers()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"))
+            .map(|(_, value)| value.to_vec())
+            .collect();
+        inner.call(exchange).map(move |response| tagged(response, &known))
+    }
+}
+
+fn tagged(mut response: Response, known: &[Vec<u8>]) -> Response {
+    let Body::Bytes(content) = &response.body else { return response };
+    if response.status != StatusCode::OK || response.headers.contains_key(header::ETAG) {
+        return response;
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(content);
+    let tag = format!("W/\"{:016x}-{:x}\"", hasher.finish(), content.len());
+    let is_known = known.iter().any(|list| names(list, &tag));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers.insert(header::ETAG, tag);
+    }
+    if is_known {
+        // RFC 9110 section 15.4.5: what guides caches stays; what describes content goes with it.
+        response.status = StatusCode::NOT_MODIFIED;
+        response.body = Body::Empty;
+        response.headers.remove(header::CONTENT_TYPE);
+        response.headers.remove(header::CONTENT_ENCODING);
+    }
+    response
+}
+
+/// Whether a list of entity tags names this one. RFC 9110 section 13.1.2: compared weakly.
+fn names(list: &[u8], tag: &str) -> bool {
+    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    // Our own tags have no comma in them, so a tag that has one can only be another's.
+    let mut tags = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|known| known == b"*" || opaque(known) == opaque(tag.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_tags() {
+        let tag = "W/\"0123-5\"";
+        for (list, expected) in [
+            ("*", true),
+            ("W/\"0123-5\"", true),
+            ("\"0123-5\"", true),
+            ("\"a,b\", W/\"x\" ,W/\"0123-5\"", true),
+            ("", false),
+            ("0123-5", false),
+            ("\"0123-50\"", false),
+            ("w/\"0123-5\"", false),
+        ] {
+            assert_eq!(names(list.as_bytes(), tag), expected, "{list}");
+        }
+    }
+}

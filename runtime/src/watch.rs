@@ -1,4 +1,7 @@
 //! The thread that watches the shards: a turn that does not end is counted and logged.
+//!
+//! A shard that merely waits for its CPU, because others have it, holds nothing up itself: the time
+//! that its thread was runnable and did not run is no part of a stall.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +14,9 @@ use crate::offload::settle;
 use crate::remote::Remote;
 use crate::stats::Stats;
 
-/// How often a shard's stalls are logged, at most; what comes between is counted.
-const LOG_PERIOD: Duration = Duration::from_secs(1);
+/// How often a shard's stalls are logged, at most; what comes between is counted. Finding the names
+/// of a backtrace takes tens of milliseconds of CPU.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// The longest time between two looks while every shard is idle. A stall that follows such a time
 /// and is shorter may go unseen.
@@ -37,7 +41,7 @@ impl Watch {
         let watched = remotes.iter().zip(stats).map(|(remote, stats)| Watched {
             remote: Arc::clone(remote),
             stats: Arc::clone(stats),
-            turn: Turn { number: 0, seen: now, is_counted: false },
+            turn: Turn::new(0, now),
             logged: None,
             unlogged_count: 0,
         });
@@ -74,7 +78,9 @@ impl Watched {
         let number = self.stats.turns.value();
         let is_running = self.remote.heartbeat.is_running(number) && !self.remote.is_closed();
         let has_moved = is_running || number != self.turn.number;
-        if let Some(held) = self.turn.look(number, is_running, Instant::now(), threshold) {
+        let thread = self.remote.heartbeat.thread();
+        let waited = || waited_for_cpu(thread);
+        if let Some(held) = self.turn.look(number, is_running, Instant::now(), threshold, waited) {
             self.stats.stalls.add(1);
             self.log(held);
         }
@@ -105,31 +111,54 @@ impl Watched {
     }
 }
 
+/// How long a thread of this process was runnable and did not run, since it was started: the second
+/// number of its `schedstat` (proc_pid_schedstat(5)). Zero where the kernel does not count it.
+fn waited_for_cpu(thread: i32) -> Duration {
+    let path = format!("/proc/self/task/{thread}/schedstat");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let nanos = text.split_ascii_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
 /// One turn, as it looks from outside.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     number: u64,
     /// When its tasks were first seen to run.
     seen: Instant,
+    /// How long its thread had waited for its CPU at the second look.
+    waited: Option<Duration>,
     is_counted: bool,
 }
 
 impl Turn {
+    fn new(number: u64, seen: Instant) -> Turn {
+        Turn { number, seen, waited: None, is_counted: false }
+    }
+
     /// How long the turn has lasted, once it is a stall; each turn is one at most once.
+    ///
+    /// `waited` is asked only about turns that are seen twice: nearly all are not.
     fn look(
         &mut self,
         number: u64,
         is_running: bool,
         now: Instant,
         threshold: Duration,
+        waited: impl Fn() -> Duration,
     ) -> Option<Duration> {
         if number != self.number || !is_running {
             // A turn that rests is over: what runs next has another number.
-            *self = Turn { number, seen: now, is_counted: false };
+            *self = Turn::new(number, now);
             return None;
         }
-        let held = now - self.seen;
-        if self.is_counted || held < threshold {
+        if self.is_counted {
+            return None;
+        }
+        let waited = waited();
+        let waited = waited.saturating_sub(*self.waited.get_or_insert(waited));
+        let held = (now - self.seen).saturating_sub(waited);
+        if held < threshold {
             return None;
         }
         self.is_counted = true;
@@ -145,7 +174,7 @@ mod tests {
     fn a_turn_is_a_stall_once_and_only_while_it_runs() {
         let threshold = Duration::from_millis(10);
         let start = Instant::now();
-        let mut turn = Turn { number: 0, seen: start, is_counted: false };
+        let mut turn = Turn::new(0, start);
         // Milliseconds, the turn's number, whether its tasks run, whether it is a new stall.
         let looks = [
             (5, 1, true, false),
@@ -165,8 +194,31 @@ mod tests {
         ];
         for (millis, number, is_running, is_stall) in looks {
             let now = start + Duration::from_millis(millis);
-            let held = turn.look(number, is_running, now, threshold);
+            let held = turn.look(number, is_running, now, threshold, Duration::default);
             assert_eq!(held.is_some(), is_stall, "after {millis} ms");
         }
+    }
+
+    #[test]
+    fn a_shard_that_waits_for_its_cpu_does_not_stall() {
+        let threshold = Duration::from_millis(10);
+        let start = Instant::now();
+        let mut turn = Turn::new(1, start);
+        // Milliseconds, how many of them the thread has waited, whether it is a new stall.
+        for (millis, waited, is_stall) in
+            [(5, 105, false), (50, 149, false), (58, 154, false), (60, 154, true)]
+        {
+            let now = start + Duration::from_millis(millis);
+            let held = turn.look(1, true, now, threshold, || Duration::from_millis(waited));
+            assert_eq!(held.is_some(), is_stall, "after {millis} ms");
+        }
+    }
+
+    #[test]
+    fn the_kernel_says_how_long_a_thread_has_waited() {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let earlier = waited_for_cpu(thread);
+        assert!(waited_for_cpu(thread) >= earlier);
+        assert_eq!(waited_for_cpu(-1), Duration::ZERO);
     }
 }

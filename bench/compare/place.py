@@ -32,7 +32,10 @@ class Place:
         return cls(target, DATASET, server_cpu, load_cpu)
 
     def files(self) -> pathlib.Path:
-        """The folder that file servers serve: made anew, always the same."""
+        """The folder that file servers serve, with the same contents always.
+
+        Written once: a server may look more often at files that have just changed.
+        """
         folder = self.target / "peers" / "files"
         (folder / "files").mkdir(parents=True, exist_ok=True)
         items = json.loads(self.dataset.read_text())[:50]
@@ -40,7 +43,9 @@ class Place:
         for name, size in FILE_SIZES.items():
             contents[f"files/{name}"] = random.Random(size).randbytes(size)
         for name, content in contents.items():
-            (folder / name).write_bytes(content)
+            path = folder / name
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
         return folder
 
     def build_folder(self, name: str) -> pathlib.Path:

@@ -3,6 +3,7 @@
 //! ```toml
 //! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
+//! balance = "hash"                          # or "least_connections"
 //! ```
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
+use corelane::runtime::Balance;
 use corelane::{Address, Cores};
 use toml::de::{DeTable, DeValue};
 
@@ -26,6 +28,9 @@ pub struct Flags {
     /// Which CPUs get a shard: all, physical, a count, or a list such as 0,2-3 [default: all]
     #[arg(long, value_name = "SPEC")]
     cores: Option<Cores>,
+    /// Which shard serves a connection: hash or least_connections [default: hash]
+    #[arg(long, value_name = "POLICY")]
+    balance: Option<Balance>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -38,6 +43,8 @@ pub struct Options {
     pub listen: Vec<Address>,
     /// Which CPUs get a shard.
     pub cores: Cores,
+    /// Which shard serves a connection.
+    pub balance: Balance,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -46,7 +53,7 @@ pub struct Options {
 
 impl Flags {
     /// Reads the file that the flags name, and puts the flags over it. `others` are the keys that
-    /// it may have beside `listen` and `cores`.
+    /// it may have beside `listen`, `cores` and `balance`.
     ///
     /// # Errors
     /// What can not be obeyed, in one sentence.
@@ -60,8 +67,10 @@ impl Flags {
             listen = LISTEN_DEFAULT.parse().into_iter().collect();
         }
         let cores = self.cores.or(file.cores.take()).unwrap_or_default();
+        let balance = self.balance.or(file.balance).unwrap_or_default();
         let folder = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        Ok(Options { listen, cores, others: file.others, folder: folder.to_owned() })
+        let folder = folder.to_owned();
+        Ok(Options { listen, cores, balance, others: file.others, folder })
     }
 }
 
@@ -86,6 +95,7 @@ pub fn read_flags<F: Parser>(program: &str) -> Result<F, String> {
 struct Settings {
     listen: Vec<Address>,
     cores: Option<Cores>,
+    balance: Option<Balance>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -122,9 +132,10 @@ impl Settings {
             let taken = match (&**key.get_ref(), other) {
                 ("listen", _) => addresses(&value).map(|listen| settings.listen = listen),
                 ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
+                ("balance", _) => parse(&value).map(|balance| settings.balance = Some(balance)),
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
-                    let known = [&["listen", "cores"], others].concat().join(", ");
+                    let known = [&["listen", "cores"], others, &["balance"]].concat().join(", ");
                     let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }
@@ -186,8 +197,11 @@ mod tests {
                 listen: listen(&["127.0.0.1:1", "unix:/run/a"]),
                 cores: Some(Cores::Count(2)),
                 others: vec![("dataset", "a.json".to_owned())],
+                ..Settings::default()
             }),
         );
+        let balance = Some(Balance::LeastConnections);
+        check("balance = 'least_connections'", Ok(Settings { balance, ..Settings::default() }));
         let listen = listen(&["[::1]:80"]);
         check("listen = '[::1]:80'", Ok(Settings { listen, ..Settings::default() }));
     }
@@ -199,6 +213,7 @@ mod tests {
         check("listen = [\n'127.0.0.1:1',\n1]", Err("listen: \"1\" is no address"));
         check("listen = []", Err("line 1: listen: name at least one"));
         check("\ncores = 'some'", Err("line 2: cores: \"some\" is not understood"));
+        check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));
         check("cores = 1\ncores = 2", Err("line 2: duplicate key"));

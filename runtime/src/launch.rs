@@ -19,6 +19,7 @@ use crate::driver::host::Machine;
 use crate::driver::ring::Uring;
 use crate::driver::{park, probe};
 use crate::error::RuntimeError;
+use crate::mesh::Mesh;
 use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId, panic_text};
@@ -231,6 +232,11 @@ impl Handle {
     /// The counters of each shard, by its number.
     pub fn stats(&self) -> &[Arc<Stats>] {
         &self.stats
+    }
+
+    /// What other threads send jobs to the shards with.
+    pub fn mesh(&self) -> Mesh {
+        Mesh(Arc::clone(&self.remotes))
     }
 
     /// What the offload pool does, and has done.

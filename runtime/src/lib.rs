@@ -36,6 +36,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod balance;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -46,6 +47,7 @@ mod driver;
 mod error;
 pub mod fs;
 mod gate;
+mod halves;
 mod heartbeat;
 mod interval;
 mod launch;
@@ -67,6 +69,7 @@ mod topology;
 mod watch;
 pub mod world;
 
+pub use balance::Balance;
 pub use clock::Moment;
 pub use config::{CheckedConfig, Config, ShardConfig};
 pub use driver::buffers::{BufferId, BufferPool, Received};
@@ -77,11 +80,12 @@ pub use driver::probe::{Features, open_file_limit};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
 pub use gate::{Drained, GatePass};
+pub use halves::{StreamReader, StreamWriter};
 pub use heartbeat::Activity;
 pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
-pub use mesh::{MeshError, MeshFull};
+pub use mesh::{Mesh, MeshError, MeshFull};
 pub use net::Stream;
 pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
@@ -96,3 +100,7 @@ pub use topology::Topology;
 
 /// glommio, for handlers that use its files or timers directly on their shard's executor.
 pub use glommio;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/runtime.md")]
+struct Guide;

@@ -13,15 +13,17 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::balance::{Balance, Balancing};
 use crate::driver::operation::SlotKey;
 use crate::error::{ConfigError, RuntimeError};
 use crate::net::Stream;
 use crate::shard::Shard;
-use crate::timer::sleep;
+use crate::timer::{TICK, sleep};
 use crate::world::Descriptor;
 
 /// How long accepting pauses when the process or the machine is out of descriptors or memory.
@@ -79,11 +81,13 @@ pub struct ListenConfig {
     /// Whether other processes may listen on the same TCP address, as for a restart without loss.
     /// Default `false`: a second server on the same port is an error, not a silent half.
     pub shares_port: bool,
+    /// Which shard serves a connection. Default: the one that the kernel chose.
+    pub balance: Balance,
 }
 
 impl Default for ListenConfig {
     fn default() -> ListenConfig {
-        ListenConfig { backlog: 4096, shares_port: false }
+        ListenConfig { backlog: 4096, shares_port: false, balance: Balance::Hash }
     }
 }
 
@@ -92,6 +96,7 @@ impl Default for ListenConfig {
 pub struct BoundSockets {
     addresses: Vec<Address>,
     shards: Vec<Vec<Socket>>,
+    balance: Balance,
 }
 
 impl BoundSockets {
@@ -107,6 +112,7 @@ impl BoundSockets {
         let mut bound = BoundSockets {
             addresses: Vec::new(),
             shards: (0..shard_count).map(|_| Vec::new()).collect(),
+            balance: config.balance,
         };
         for address in addresses {
             bound.bind_one(address, config).map_err(|source| {
@@ -124,7 +130,9 @@ impl BoundSockets {
 
     /// Takes the sockets of the next shard.
     pub fn pop_shard(&mut self) -> Option<ShardSockets> {
-        self.shards.pop().map(|sockets| ShardSockets { sockets, addresses: self.addresses.clone() })
+        let sockets = self.shards.pop()?;
+        let addresses = self.addresses.clone();
+        Some(ShardSockets { sockets, addresses, balance: self.balance })
     }
 
     fn bind_one(&mut self, address: &Address, config: &ListenConfig) -> io::Result<()> {
@@ -175,6 +183,7 @@ impl BoundSockets {
 pub struct ShardSockets {
     sockets: Vec<Socket>,
     addresses: Vec<Address>,
+    balance: Balance,
 }
 
 impl ShardSockets {
@@ -182,7 +191,8 @@ impl ShardSockets {
     pub fn into_listeners(self) -> Vec<Listener> {
         let shard = Shard::current();
         let sockets = self.sockets.into_iter().zip(self.addresses);
-        sockets.map(|(socket, address)| Listener::new(&shard, socket, address)).collect()
+        let listener = |(socket, address)| Listener::new(&shard, socket, address, self.balance);
+        sockets.map(listener).collect()
     }
 }
 
@@ -223,11 +233,20 @@ pub struct Listener {
     address: Address,
     /// When a pause was last logged: two lines a second at most, however long it lasts.
     has_logged_pause: bool,
+    /// Present where connections go to the shard that has the fewest.
+    balancing: Option<Balancing>,
 }
 
 impl Listener {
-    fn new(shard: &Rc<Shard>, socket: Socket, address: Address) -> Listener {
-        Listener::from_descriptor(shard, Descriptor(socket.into_raw_fd()), address)
+    fn new(shard: &Rc<Shard>, socket: Socket, address: Address, balance: Balance) -> Listener {
+        let balancing = match balance {
+            Balance::Hash => None,
+            Balance::LeastConnections => Some(Balancing::new(shard, &address)),
+        };
+        let descriptor = Descriptor(socket.into_raw_fd());
+        let mut listener = Listener::from_descriptor(shard, descriptor, address);
+        listener.balancing = balancing;
+        listener
     }
 
     pub(crate) fn from_descriptor(
@@ -236,7 +255,7 @@ impl Listener {
         address: Address,
     ) -> Listener {
         let key = shard.driver.listen(descriptor);
-        Listener { shard: Rc::clone(shard), key, address, has_logged_pause: false }
+        Listener { shard: Rc::clone(shard), key, address, has_logged_pause: false, balancing: None }
     }
 
     /// Where it listens.
@@ -255,17 +274,38 @@ impl Listener {
             }
             let accepted = poll_fn(|context| {
                 if self.shard.is_draining() {
-                    return std::task::Poll::Ready(None);
+                    return Poll::Ready(None);
                 }
-                self.shard.driver.poll_accept(self.key, context).map(Some)
+                if self.balancing.is_some()
+                    && let Poll::Ready(key) = self.shard.poll_handed(&self.address, context)
+                {
+                    return Poll::Ready(Some(Ok(Accepted::Elsewhere(key))));
+                }
+                let accepted = self.shard.driver.poll_accept(self.key, context);
+                accepted.map(|accepted| Some(accepted.map(Accepted::Here)))
             });
             match accepted.await {
                 Some(Ok(key)) => {
                     self.has_logged_pause = false;
-                    return Some(Stream::new(Rc::clone(&self.shard), key));
+                    if let Some(stream) = self.admit(key) {
+                        return Some(stream);
+                    }
                 }
                 Some(Err(errno)) => self.recover(errno).await,
                 None => {}
+            }
+        }
+    }
+
+    /// The stream of an accepted connection, unless another shard is to serve it.
+    fn admit(&self, accepted: Accepted) -> Option<Stream> {
+        let shard = Rc::clone(&self.shard);
+        match accepted {
+            Accepted::Elsewhere(key) => Some(Stream::counted(shard, key)),
+            Accepted::Here(key) if self.balancing.is_none() => Some(Stream::new(shard, key)),
+            Accepted::Here(key) => {
+                let key = shard.hand_over(key, &self.address)?;
+                Some(Stream::counted(shard, key))
             }
         }
     }
@@ -295,6 +335,23 @@ impl Listener {
         }
     }
 
+    /// While draining: what other shards had sent before they knew.
+    async fn accept_handed(&mut self) -> Option<Stream> {
+        self.balancing.as_ref()?;
+        loop {
+            // In this order: what comes between the two looks is seen by the next round.
+            let is_expecting = self.shard.expects_handed();
+            let context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(key) = self.shard.poll_handed(&self.address, &context) {
+                return Some(Stream::counted(Rc::clone(&self.shard), key));
+            }
+            if !is_expecting {
+                return None;
+            }
+            sleep(TICK).await;
+        }
+    }
+
     #[cold]
     fn log_pause(&mut self, errno: i32) {
         if std::mem::replace(&mut self.has_logged_pause, true) {
@@ -321,14 +378,21 @@ impl Listener {
         loop {
             let descriptor = self.shard.driver.descriptor(self.key).ok()?;
             match self.shard.host.accept_now(descriptor) {
-                Ok(accepted) => {
-                    let key = self.shard.driver.adopt_descriptor(accepted?);
+                Ok(Some(accepted)) => {
+                    let key = self.shard.driver.adopt_descriptor(accepted);
                     return Some(Stream::new(Rc::clone(&self.shard), key));
                 }
+                Ok(None) => return self.accept_handed().await,
                 Err(error) => self.recover(error.raw_os_error().unwrap_or(0)).await,
             }
         }
     }
+}
+
+/// Who accepted a connection.
+enum Accepted {
+    Here(SlotKey),
+    Elsewhere(SlotKey),
 }
 
 impl Drop for Listener {

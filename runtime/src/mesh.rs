@@ -12,9 +12,11 @@
 //! shard is woken through a pipe that its ring reads; a busy one looks once a turn.
 
 use std::fmt;
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 
+use crate::remote::{Job, Remote};
 use crate::shard::{Shard, ShardId};
 use crate::timer::{TICK, sleep};
 
@@ -26,6 +28,8 @@ pub enum MeshError {
     NoSuchShard,
     /// The shard ended, or its job panicked, before there was a result.
     NoReply,
+    /// The other shard keeps no value of the type that the job asks for.
+    NoSuchState,
 }
 
 impl fmt::Display for MeshError {
@@ -33,6 +37,7 @@ impl fmt::Display for MeshError {
         f.write_str(match self {
             MeshError::NoSuchShard => "there is no shard with this number",
             MeshError::NoReply => "the shard ended or its job panicked before it replied",
+            MeshError::NoSuchState => "the shard keeps no value of this type",
         })
     }
 }
@@ -48,6 +53,76 @@ pub struct MeshFull(
 impl fmt::Debug for MeshFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MeshFull")
+    }
+}
+
+/// Sends a job as soon as the inbox has room for it.
+async fn send_when_there_is_room(remote: &Remote, mut job: Job) -> Result<(), MeshError> {
+    while let Err(refused) = remote.send_job(job) {
+        if remote.is_closed() {
+            return Err(MeshError::NoReply);
+        }
+        job = refused;
+        sleep(TICK).await;
+    }
+    Ok(())
+}
+
+/// The shards, for threads of the application's own. From [`Handle::mesh`](crate::Handle::mesh).
+#[derive(Clone, Debug)]
+pub struct Mesh(pub(crate) Arc<[Arc<Remote>]>);
+
+impl Mesh {
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Has `job` run on a shard, without waiting for it.
+    ///
+    /// # Errors
+    /// The job, where the shard's inbox is full, the shard has ended, or there is no such shard.
+    pub fn cast(
+        &self,
+        target: ShardId,
+        job: impl FnOnce(&Shard) + Send + 'static,
+    ) -> Result<(), MeshFull> {
+        cast(&self.0, target, Box::new(job))
+    }
+
+    /// Runs `job` on a shard and blocks the calling thread until its result is there.
+    ///
+    /// # Errors
+    /// No such shard; the shard ended or the job panicked.
+    ///
+    /// # Panics
+    /// On a shard's thread, which must not be blocked.
+    pub fn call<F, R>(&self, target: ShardId, job: F) -> Result<R, MeshError>
+    where
+        F: FnOnce(&Shard) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        assert!(Shard::try_current().is_none(), "a task of a shard awaits `Shard::call` instead");
+        let remote = self.0.get(target.0).ok_or(MeshError::NoSuchShard)?;
+        let (reply, result) = std::sync::mpsc::channel();
+        let mut job: Job = Box::new(move |shard| {
+            let _ = reply.send(job(shard));
+        });
+        while let Err(refused) = remote.send_job(job) {
+            if remote.is_closed() {
+                return Err(MeshError::NoReply);
+            }
+            job = refused;
+            std::thread::sleep(TICK);
+        }
+        result.recv().map_err(|_| MeshError::NoReply)
+    }
+}
+
+fn cast(shards: &[Arc<Remote>], target: ShardId, job: Job) -> Result<(), MeshFull> {
+    match shards.get(target.0) {
+        Some(remote) => remote.send_job(job).map_err(MeshFull),
+        None => Err(MeshFull(job)),
     }
 }
 
@@ -69,18 +144,46 @@ impl Shard {
         }
         let remote = self.peers.get(target.0).ok_or(MeshError::NoSuchShard)?;
         let (reply, result) = oneshot::channel();
-        let mut job: crate::remote::Job = Box::new(move |shard| {
+        let job = Box::new(move |shard: &Shard| {
             // A caller that no longer waits does not need the result.
             let _ = reply.send(job(shard));
         });
-        while let Err(refused) = remote.send_job(job) {
-            if remote.is_closed() {
-                return Err(MeshError::NoReply);
-            }
-            job = refused;
-            sleep(TICK).await;
-        }
+        send_when_there_is_room(remote, job).await?;
         result.await.map_err(|_| MeshError::NoReply)
+    }
+
+    /// As [`call`](Shard::call), with the value of type `T` that the other shard keeps: its
+    /// [`local`](Shard::local), which a server's state is.
+    ///
+    /// # Errors
+    /// As [`call`](Shard::call), and where the shard keeps no such value.
+    pub async fn call_state<T, F, R>(&self, target: ShardId, job: F) -> Result<R, MeshError>
+    where
+        T: 'static,
+        F: FnOnce(&T) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let job = move |shard: &Shard| shard.local::<T>().map(|state| job(&state));
+        self.call(target, job).await?.ok_or(MeshError::NoSuchState)
+    }
+
+    /// Has `job` run on every shard, this one included, without waiting for the results. Waits
+    /// while an inbox is full.
+    ///
+    /// # Errors
+    /// The first shard that has ended; those after it have not got the job.
+    pub async fn broadcast<F>(&self, job: F) -> Result<(), MeshError>
+    where
+        F: FnOnce(&Shard) + Clone + Send + 'static,
+    {
+        for remote in &*self.peers {
+            if remote.id == self.id() {
+                self.run_job(job.clone());
+            } else {
+                send_when_there_is_room(remote, Box::new(job.clone())).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Has `job` run on another shard, without waiting for it.
@@ -92,10 +195,7 @@ impl Shard {
         target: ShardId,
         job: impl FnOnce(&Shard) + Send + 'static,
     ) -> Result<(), MeshFull> {
-        match self.peers.get(target.0) {
-            Some(remote) => remote.send_job(Box::new(job)).map_err(MeshFull),
-            None => Err(MeshFull(Box::new(job))),
-        }
+        cast(&self.peers, target, Box::new(job))
     }
 
     /// Runs `job` on every shard, this one included, and gives back the results by shard number.

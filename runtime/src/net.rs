@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use socket2::SockAddr;
 
@@ -13,6 +14,7 @@ use crate::driver::buffers::Received;
 use crate::driver::operation::SlotKey;
 use crate::driver::send::SendBuffer;
 use crate::shard::Shard;
+use crate::timeout::timeout;
 
 /// A connected stream. Dropping it closes the connection at once; what is unsent is lost.
 ///
@@ -24,11 +26,18 @@ use crate::shard::Shard;
 pub struct Stream {
     shard: Rc<Shard>,
     key: SlotKey,
+    /// Whether it counts where listeners balance.
+    is_counted: bool,
 }
 
 impl Stream {
     pub(crate) fn new(shard: Rc<Shard>, key: SlotKey) -> Stream {
-        Stream { shard, key }
+        Stream { shard, key, is_counted: false }
+    }
+
+    /// A connection that was counted for this shard when it was accepted.
+    pub(crate) fn counted(shard: Rc<Shard>, key: SlotKey) -> Stream {
+        Stream { shard, key, is_counted: true }
     }
 
     /// Connects to an address over TCP, with `TCP_NODELAY`. Dropping the future gives up.
@@ -37,6 +46,14 @@ impl Stream {
     /// As `connect(2)`: refused, unreachable, timed out by the kernel (about two minutes).
     pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
         Stream::connect_to(SockAddr::from(address)).await
+    }
+
+    /// As [`connect`](Stream::connect), for `patience` at most.
+    ///
+    /// # Errors
+    /// As `connect(2)`, and [`TimedOut`](io::ErrorKind::TimedOut).
+    pub async fn connect_timeout(address: SocketAddr, patience: Duration) -> io::Result<Stream> {
+        timeout(patience, Stream::connect(address)).await?
     }
 
     /// Connects to a Unix socket by its path.
@@ -67,19 +84,29 @@ impl Stream {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// As `recv(2)`, most often `ECONNRESET`. Bytes that arrived before are delivered first.
+    /// As `recv(2)`, most often `ECONNRESET`. Bytes that arrived before are delivered first. The
+    /// kernel reports a reset once: where a send met it, the receive finds end of file, and
+    /// [`sent`](Stream::sent) has the error.
     pub async fn recv(&mut self) -> io::Result<Received> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
     /// As [`recv`](Stream::recv), for hand-written futures.
     pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<io::Result<Received>> {
+        self.poll_recv_shared(context)
+    }
+
+    pub(crate) fn poll_recv_shared(&self, context: &Context<'_>) -> Poll<io::Result<Received>> {
         self.shard.driver.poll_recv(self.key, context)
     }
 
     /// Queues bytes behind those that are queued already, and returns at once: they go out with
     /// the shard's next ring call. Whether they did is what [`sent`](Stream::sent) tells.
     pub fn send(&mut self, buffer: SendBuffer) {
+        self.send_shared(buffer);
+    }
+
+    pub(crate) fn send_shared(&self, buffer: SendBuffer) {
         self.shard.driver.send(self.key, buffer);
     }
 
@@ -94,6 +121,14 @@ impl Stream {
     /// As [`sent`](Stream::sent), for hand-written futures.
     pub fn poll_sent(
         &mut self,
+        unsent_bytes_max: usize,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_sent_shared(unsent_bytes_max, context)
+    }
+
+    pub(crate) fn poll_sent_shared(
+        &self,
         unsent_bytes_max: usize,
         context: &Context<'_>,
     ) -> Poll<io::Result<()>> {
@@ -123,12 +158,20 @@ impl Stream {
     /// # Errors
     /// `ENOTCONN` where the stream is not open.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown_write_shared()
+    }
+
+    pub(crate) fn shutdown_write_shared(&self) -> io::Result<()> {
         self.shard.driver.shutdown_write(self.key)
     }
 
     /// Ends the connection with a reset, so that the peer can not take what it has received for
     /// all there is. What is unsent is lost; a Unix socket, which knows no reset, is shut down.
     pub fn abort(&mut self) {
+        self.abort_shared();
+    }
+
+    pub(crate) fn abort_shared(&self) {
         self.shard.driver.abort(self.key);
     }
 
@@ -153,6 +196,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.is_counted {
+            self.shard.remote.load.connection_ended();
+        }
         self.shard.driver.release_stream(self.key);
     }
 }

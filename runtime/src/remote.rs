@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 
+use crate::balance::Load;
 use crate::clock::Moment;
 use crate::heartbeat::Heartbeat;
 use crate::shard::{Shard, ShardId};
@@ -45,6 +46,7 @@ pub(crate) struct Remote {
     is_asleep: AtomicBool,
     alarm: Alarm,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) load: Load,
 }
 
 impl Remote {
@@ -61,6 +63,7 @@ impl Remote {
             is_asleep: AtomicBool::new(false),
             alarm,
             heartbeat: Heartbeat::default(),
+            load: Load::default(),
         }
     }
 

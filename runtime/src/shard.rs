@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::balance::Handed;
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
@@ -52,6 +53,7 @@ pub struct Shard {
     pub(crate) disk_operation_count: Cell<usize>,
     /// Work that a drain waits for: connections and their like.
     pub(crate) gate_count: Cell<usize>,
+    pub(crate) handed: RefCell<Vec<Handed>>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     completions: RefCell<Vec<Completion>>,
     /// Set while the shard is parked outside its ring: what wakes it there.
@@ -92,6 +94,7 @@ impl Shard {
             phase: Cell::new(Phase::Running),
             disk_operation_count: Cell::new(0),
             gate_count: Cell::new(0),
+            handed: RefCell::new(Vec::new()),
             locals: RefCell::new(Vec::new()),
             completions: RefCell::new(Vec::new()),
             parked: RefCell::new(None),

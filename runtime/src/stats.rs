@@ -68,6 +68,11 @@ pub struct Stats {
     pub offloads: Counter,
     /// Jobs that the full offload pool gave back.
     pub offloads_rejected: Counter,
+    /// Connections that were accepted here and handed to another shard. They count as opened and
+    /// closed on either.
+    pub handed_over: Counter,
+    /// Connections that another shard has handed to this one.
+    pub taken_over: Counter,
     /// Jobs that arrived over the mesh.
     pub mesh_jobs: Counter,
 }

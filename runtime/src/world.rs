@@ -89,8 +89,9 @@ pub trait Host {
     /// The monotonic clock, read anew: for a task that wants to know how long it has run.
     fn now(&self) -> Moment;
 
-    /// Whether there are disk files, through the glommio executor that hosts the shard.
-    fn has_disk(&self) -> bool;
+    /// Whether this is the machine itself: glommio hosts the shard, so there are disk files, and a
+    /// descriptor can be sent to another shard.
+    fn is_machine(&self) -> bool;
 }
 
 /// How long [`World::enter`] may block.

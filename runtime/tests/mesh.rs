@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use corelane_runtime::{MeshError, Shard, ShardId, sleep};
+use corelane_runtime::{MeshError, Shard, ShardId, Topology, launch, sleep};
 use support::{config, on_shard};
 
 const OTHER: ShardId = ShardId(1);
@@ -114,4 +114,70 @@ fn a_shard_that_sleeps_is_woken() {
             }
         }
     });
+}
+
+#[test]
+fn a_broadcast_reaches_every_shard() {
+    on_shard(config(2), async |shard: Rc<Shard>| {
+        for _ in 0..3 {
+            shard.broadcast(|shard| seen_numbers(shard).borrow_mut().push(1)).await.expect("sent");
+        }
+        let seen = shard.gather(|shard| seen_numbers(shard).borrow().len()).await;
+        assert_eq!(seen, Ok(vec![3, 3]));
+    });
+}
+
+#[test]
+fn a_call_can_use_the_other_shards_state() {
+    on_shard(config(2), async |shard: Rc<Shard>| {
+        for target in [ShardId(0), OTHER] {
+            let keep = |shard: &Shard| drop(shard.set_local(Rc::new(shard.id().0 + 10)));
+            shard.call(target, keep).await.expect("reply");
+            let state = shard.call_state(target, |state: &usize| *state * 2);
+            assert_eq!(state.await, Ok((target.0 + 10) * 2));
+            let missing = shard.call_state(target, |state: &String| state.len());
+            assert_eq!(missing.await, Err(MeshError::NoSuchState));
+        }
+    });
+}
+
+#[test]
+fn a_job_whose_caller_has_gone_still_runs() {
+    on_shard(config(2), async |shard: Rc<Shard>| {
+        let (sender, ran) = mpsc::channel();
+        for number in 0..10 {
+            let sender = sender.clone();
+            let mut call = Box::pin(shard.call(OTHER, move |_| sender.send(number)));
+            assert!(futures_util::FutureExt::now_or_never(&mut call).is_none());
+        }
+        drop(sender);
+        assert!(ran.iter().eq(0..10), "all of them, in order");
+    });
+}
+
+#[test]
+fn other_threads_send_jobs_and_wait_for_results() {
+    let config = config(2).checked(&Topology::detect()).expect("config");
+    let handle = launch(&config, |_| async { Ok(()) }).expect("launch");
+    let mesh = handle.mesh();
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let mesh = mesh.clone();
+            std::thread::spawn(move || {
+                for number in 0..100 {
+                    let target = ShardId(number % 2);
+                    assert_eq!(mesh.call(target, Shard::id), Ok(target));
+                }
+            })
+        })
+        .collect();
+    callers.into_iter().for_each(|caller| caller.join().expect("caller"));
+    assert_eq!(mesh.call(ShardId(2), Shard::id), Err(MeshError::NoSuchShard));
+    assert_eq!(mesh.call(OTHER, |_| panic!("expected")), Err::<(), _>(MeshError::NoReply));
+    handle.stopper().stop();
+    handle.join().expect("join");
+    assert_eq!(mesh.call(OTHER, Shard::id), Err(MeshError::NoReply));
+    let (sender, unharmed) = mpsc::channel();
+    assert!(mesh.cast(OTHER, move |_| sender.send(()).expect("receiver")).is_err());
+    assert_eq!(unharmed.recv().ok(), None, "the job was given back, and dropped here");
 }

@@ -2,17 +2,13 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use corelane_runtime::{ShardId, glommio};
 use futures_channel::oneshot;
-use support::{EchoServer, config};
+use support::{EchoServer, Load, config};
 
 /// Samples of each kind.
 const SAMPLE_COUNT: usize = 100;
@@ -36,45 +32,6 @@ impl Delays {
         let (p50, p99) = (self.percentile(50), self.percentile(99));
         println!("{name}: p50 {p50:?}, p99 {p99:?}, of {}", self.0.len());
         p50 <= Duration::from_millis(5)
-    }
-}
-
-/// Connections that are never idle, from a thread of their own.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
-}
-
-impl Load {
-    fn start(address: SocketAddr, connection_count: usize) -> Load {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let is_stopped = Arc::clone(&is_over);
-        let thread = std::thread::spawn(move || {
-            let connect = |_| {
-                let stream = TcpStream::connect(address).expect("connect");
-                stream.set_nodelay(true).expect("option");
-                stream
-            };
-            let mut streams: Vec<_> = (0..connection_count).map(connect).collect();
-            let mut request_count = 0;
-            while !is_stopped.load(Ordering::Relaxed) {
-                for stream in &mut streams {
-                    stream.write_all(&[1; 64]).expect("send");
-                }
-                for stream in &mut streams {
-                    stream.read_exact(&mut [0; 64]).expect("reply");
-                    request_count += 1;
-                }
-            }
-            request_count
-        });
-        Load { is_over, thread }
-    }
-
-    /// Ends the load; says how many requests were answered.
-    fn end(self) -> u64 {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("load")
     }
 }
 

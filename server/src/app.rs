@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, BoundSockets, Config, ConfigError, Cores, Handle, Listener, OffloadConfig,
-    OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats, Stopper,
-    Topology, launch,
+    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Mesh,
+    OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats,
+    Stopper, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
@@ -171,6 +171,14 @@ impl App {
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> App {
         self.server = config;
+        self
+    }
+
+    /// Which shard serves a connection. Default: the one that the kernel chose by a hash. The same
+    /// as [`ListenConfig::balance`](corelane_runtime::ListenConfig) of the server's settings.
+    #[must_use]
+    pub fn balance(mut self, balance: Balance) -> App {
+        self.server.listen.balance = balance;
         self
     }
 
@@ -367,6 +375,11 @@ impl Server {
     /// The runtime's counters of each shard, by its number.
     pub fn runtime_stats(&self) -> &[Arc<Stats>] {
         self.handle.stats()
+    }
+
+    /// What the program's other threads send jobs to the shards with.
+    pub fn mesh(&self) -> Mesh {
+        self.handle.mesh()
     }
 
     /// What the offload pool does, and has done.

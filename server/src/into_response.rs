@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use corelane_runtime::MeshError;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::{Body, BodyStream};
+use crate::problem::Problem;
 use crate::response::{IntoResponse, Responder, Response};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -20,6 +22,17 @@ fn typed(content_type: &'static str, body: Bytes) -> Response {
 impl IntoResponse for Response {
     fn into_response(self) -> Response {
         self
+    }
+}
+
+/// 503: the other shard may be there again. 500 where the application asked for what is not.
+impl IntoResponse for MeshError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            MeshError::NoReply => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status).detail(self.to_string()).into_response()
     }
 }
 

@@ -8,5 +8,6 @@ mod arena_options;
 mod arena_stop;
 mod arena_upload;
 mod echo;
+mod echo_proxy;
 mod small_programs;
 mod support;

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -51,9 +51,20 @@ impl Host for Machine {
         Moment::default() + self.origin.elapsed()
     }
 
-    fn has_disk(&self) -> bool {
+    fn is_machine(&self) -> bool {
         true
     }
+}
+
+/// A descriptor of the machine that no slot owns any more, to be sent to another shard.
+pub(crate) fn own(descriptor: Descriptor) -> OwnedFd {
+    // SAFETY: the descriptor is open, and its slot has just given it away.
+    unsafe { OwnedFd::from_raw_fd(descriptor.0) }
+}
+
+/// The descriptor for a slot, which closes it.
+pub(crate) fn disown(descriptor: OwnedFd) -> Descriptor {
+    Descriptor(descriptor.into_raw_fd())
 }
 
 /// The descriptor as a socket that is not closed when it goes out of scope.

@@ -77,6 +77,16 @@ impl Driver {
         state.slots.insert(Slot::Stream(StreamSlot::new(descriptor)))
     }
 
+    /// Gives away the descriptor of a stream on which nothing was begun yet.
+    pub(crate) fn detach(&self, key: SlotKey) -> Option<Descriptor> {
+        let mut state = self.state();
+        let stream = state.stream(key).filter(|stream| stream.in_flight == 0)?;
+        let descriptor = stream.descriptor;
+        state.slots.remove(key);
+        self.stats.streams_closed.add(1);
+        Some(descriptor)
+    }
+
     /// The descriptor of a slot, for a system call while the slot is in use.
     pub(crate) fn descriptor(&self, key: SlotKey) -> io::Result<Descriptor> {
         match self.state().slots.find(key) {

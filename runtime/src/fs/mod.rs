@@ -43,7 +43,7 @@ impl UnderWay {
     /// The calling task's shard does something with the file at `path`.
     fn new(operation: &'static str, path: &Path) -> Result<UnderWay> {
         let shard = Shard::current();
-        if !shard.host.has_disk() {
+        if !shard.host.is_machine() {
             let source = io::Error::new(io::ErrorKind::Unsupported, "a simulation has no disk");
             return Err(FileError::new(operation, path, source));
         }

@@ -47,7 +47,7 @@ impl Host for SimulatedHost {
         network.now
     }
 
-    fn has_disk(&self) -> bool {
+    fn is_machine(&self) -> bool {
         false
     }
 }

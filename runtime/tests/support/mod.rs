@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use corelane_runtime::{
@@ -112,11 +114,20 @@ impl EchoServer {
         addresses: &[&str],
         also: impl Fn(&Rc<Shard>) + Clone + Send + 'static,
     ) -> EchoServer {
+        EchoServer::start_listening(config, addresses, &ListenConfig::default(), also)
+    }
+
+    pub fn start_listening(
+        config: Config,
+        addresses: &[&str],
+        listen: &ListenConfig,
+        also: impl Fn(&Rc<Shard>) + Clone + Send + 'static,
+    ) -> EchoServer {
         let config = config.checked(&Topology::detect()).expect("config");
         let addresses: Vec<Address> =
             addresses.iter().map(|address| address.parse().expect("address")).collect();
         let count = config.cpus().len();
-        let bound = BoundSockets::bind(&addresses, count, &ListenConfig::default()).expect("bind");
+        let bound = BoundSockets::bind(&addresses, count, listen).expect("bind");
         let addresses = bound.addresses().to_vec();
         let bound = Arc::new(Mutex::new(bound));
         let handle = launch(&config, move |shard| {
@@ -132,6 +143,10 @@ impl EchoServer {
 
     pub fn tcp(&self) -> SocketAddr {
         self.addresses.iter().find_map(tcp_address).expect("a TCP address")
+    }
+
+    pub fn all_stats(&self) -> &[Arc<Stats>] {
+        self.handle.stats()
     }
 
     pub fn stats(&self) -> Arc<Stats> {
@@ -194,6 +209,45 @@ pub async fn echo(mut stream: Stream) {
         }
     }
     let _ = stream.sent(0).await;
+}
+
+/// Connections that are never idle, from a thread of their own.
+pub struct Load {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Load {
+    pub fn start(address: SocketAddr, connection_count: usize) -> Load {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_stopped = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            let connect = |_| {
+                let stream = TcpStream::connect(address).expect("connect");
+                stream.set_nodelay(true).expect("option");
+                stream
+            };
+            let mut streams: Vec<_> = (0..connection_count).map(connect).collect();
+            let mut request_count = 0;
+            while !is_stopped.load(Ordering::Relaxed) {
+                for stream in &mut streams {
+                    stream.write_all(&[1; 64]).expect("send");
+                }
+                for stream in &mut streams {
+                    stream.read_exact(&mut [0; 64]).expect("reply");
+                    request_count += 1;
+                }
+            }
+            request_count
+        });
+        Load { is_over, thread }
+    }
+
+    /// Ends the load; says how many requests were answered.
+    pub fn end(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("load")
+    }
 }
 
 /// Sends one byte and expects it back.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Ending, Faults, Peer, Simulation, SimulationConfig};
-use crate::{Listener, SendBuffer, Shard, ShardId, Stream, sleep};
+use crate::{Listener, MeshError, SendBuffer, Shard, ShardId, Stream, sleep};
 
 mod timers;
 
@@ -378,4 +378,30 @@ fn offloaded_jobs_run_in_an_order_that_the_seed_decides() {
     for (seed, order) in (0..).zip(orders) {
         assert_eq!(offload_order(seed), order, "seed {seed}");
     }
+}
+
+/// One job waits in the inbox, others come too late; nobody waits for ever, nothing is lost.
+#[test]
+fn a_shard_that_has_ended_gives_jobs_back_and_calls_an_error() {
+    let mut simulation = shards(2, 1, Faults::default());
+    let first = Rc::clone(simulation.shard(FIRST));
+    let target = ShardId(1);
+    let waiting = Rc::clone(&first);
+    let result = Rc::new(Cell::new(None));
+    let place = Rc::clone(&result);
+    simulation.spawn(FIRST, async move {
+        place.set(Some(waiting.call(target, Shard::id).await));
+    });
+    while !simulation.shard(target).remote.has_news() {
+        assert!(simulation.step());
+    }
+    simulation.shard(target).drop_tasks();
+    simulation.run_until(|| result.get().is_some());
+    assert_eq!(result.get(), Some(Err(MeshError::NoReply)));
+    let late = simulation.block_on(FIRST, async move {
+        let refused = first.cast(target, |_| ()).expect_err("it has ended");
+        refused.0(&first);
+        (first.call(target, Shard::id).await, first.broadcast(|_| ()).await)
+    });
+    assert_eq!(late, (Err(MeshError::NoReply), Err(MeshError::NoReply)));
 }

@@ -3,6 +3,8 @@
 //! ```text
 //!   curl --data-binary @FILE http://127.0.0.1:8080/lines    counts the lines of a file
 //!   curl http://127.0.0.1:8080/countdown/5                  a line every 100 ms
+//!   curl --no-buffer http://127.0.0.1:8080/ticks            server-sent events
+//!   curl --data-binary @FILE http://127.0.0.1:8080/echo     the file, while it is sent
 //!   curl http://127.0.0.1:8080/zeros/1000000000             a size that is known beforehand
 //! ```
 //!
@@ -13,16 +15,25 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelane::runtime::sleep;
-use corelane::{App, BodyStream, Path, RequestBody, RequestBodyError, get, post};
-use futures_util::stream;
+use corelane::runtime::{ShardConfig, sleep};
+use corelane::{
+    App, BodyChunk, BodyStream, Event, Events, IntoResponse, LastEventId, Path, RequestBody,
+    RequestBodyError, get, post,
+};
+use futures_util::{StreamExt, stream};
 
 fn main() -> corelane::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
+    // The kernel fills receive buffers in turn, so all of them are in memory after a long upload:
+    // 4 MiB a shard instead of the default of 16.
+    let shard = ShardConfig { buffer_count: 256, ..ShardConfig::default() };
     App::new()
+        .shard(shard)
         // 10 GiB of any file may pass: no more than 64 KiB of it are here at any time.
         .route("/lines", post(lines).body_bytes_max(10 << 30))
+        .route("/echo", post(echo).body_bytes_max(10 << 30))
         .route("/countdown/{from}", get(countdown))
+        .route("/ticks", get(ticks))
         .route("/zeros/{size}", get(zeros))
         .serve(&address)
 }
@@ -33,6 +44,21 @@ async fn lines(mut body: RequestBody) -> Result<String, RequestBodyError> {
         count += chunk?.iter().filter(|byte| **byte == b'\n').count();
     }
     Ok(format!("{count} lines\n"))
+}
+
+/// The answer is made of the body: each piece goes back before the next one is received.
+async fn echo(body: RequestBody) -> BodyStream {
+    BodyStream::new(body.map(|chunk| chunk.map(BodyChunk::into_bytes)))
+}
+
+/// Events that a browser takes up again where it lost them.
+async fn ticks(LastEventId(last): LastEventId) -> impl IntoResponse {
+    let first = last.and_then(|id| id.parse().ok()).map_or(0, |id: u64| id + 1);
+    Events::new(stream::unfold(first, |number| async move {
+        sleep(Duration::from_secs(1)).await;
+        Some((Event::data(format!("tick {number}")).id(number.to_string()), number + 1))
+    }))
+    .retry(Duration::from_secs(3))
 }
 
 /// Without a size: chunked. The stream need not be `Send`; it runs on its connection's shard.

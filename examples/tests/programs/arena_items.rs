@@ -88,13 +88,13 @@ fn what_is_wrong_with_an_item_is_named() {
     }
     client.send("POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}");
     check_problem(&client.response(), 415, None);
-    check_problem(&client.get("/items/x"), 400, None);
-    check_problem(&client.get("/items/-1"), 400, None);
+    check_problem(&client.get("/items/x"), 400, Some("id"));
+    check_problem(&client.get("/items/-1"), 400, Some("id"));
     check_problem(&client.get("/items/0"), 404, None);
     check_problem(&client.request("PATCH", "/items/1"), 405, None);
     check_problem(&client.get("/items?limit=0"), 400, Some("limit"));
     check_problem(&client.get("/items?limit=1001"), 400, Some("limit"));
-    check_problem(&client.get("/items?after=x"), 400, None);
+    check_problem(&client.get("/items?after=x"), 400, Some("after"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The small programs: each does what its first lines say.
 
+use std::io::Write;
+
 use simd_json::prelude::*;
 
 use crate::support::{Client, Program, chunked};
@@ -145,4 +147,31 @@ fn graceful() {
     assert!(client.is_at_end());
     let ended = program.wait();
     assert_eq!((ended.code, ended.output.as_str()), (Some(0), "drained\n"), "{}", ended.log);
+}
+
+const GIGABYTE: u64 = 1_000_000_000;
+const GROWTH_KIB_MAX: u64 = 20_000;
+
+#[test]
+fn a_gigabyte_each_way_leaves_no_trace_in_memory() {
+    let program = start(env!("CARGO_BIN_EXE_streaming"));
+    let mut client = program.connect();
+    assert_eq!(client.get("/zeros/0").body, b"");
+    let idle_kib = program.memory_kib("VmRSS");
+    program.forget_memory_peak();
+
+    let mut socket = std::net::TcpStream::connect(program.address()).unwrap();
+    let request = format!("GET /zeros/{GIGABYTE} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let received = std::io::copy(&mut socket, &mut std::io::sink()).unwrap();
+    assert!((GIGABYTE..GIGABYTE + 1000).contains(&received), "{received}");
+
+    let head = format!("POST /lines HTTP/1.1\r\nHost: a\r\nContent-Length: {GIGABYTE}\r\n\r\n");
+    client.send(head);
+    let piece = [&[b'x'; 999_999][..], b"\n"].concat();
+    (0..GIGABYTE / 1_000_000).for_each(|_| client.send(&piece));
+    assert_eq!(client.response().text(), "1000 lines\n");
+
+    let peak_kib = program.memory_kib("VmHWM");
+    assert!(peak_kib < idle_kib + GROWTH_KIB_MAX, "{idle_kib} KiB, then {peak_kib} KiB");
 }

@@ -1,6 +1,7 @@
 //! Reading files without ever holding the shard up: what the page cache has is copied at once, what
 //! it has not is read by the runtime's disk ring meanwhile.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,9 @@ use super::byteranges::Piece;
 /// Bytes that are read at a time. Two of these are in memory for each download: one that is read
 /// and one that is sent.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
+
+/// Buffers that a shard keeps for the next pieces: 4 MiB of them.
+const SPARE_COUNT_MAX: usize = 64;
 
 /// Reads what is in the page cache; `None` where the disk has to be asked.
 fn read_cached(file: impl AsFd, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
@@ -69,6 +73,41 @@ fn open_disk(disk: &mut Option<Rc<File>>, file: &OwnedFd, path: &str) -> io::Res
     Ok(Rc::clone(disk.insert(opened)))
 }
 
+thread_local! {
+    /// Buffers of pieces that were sent.
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The memory of one piece, which goes back to its shard's spares when the piece is sent: new
+/// memory would have to be zeroed, and fetched from the kernel page by page.
+struct PieceBuffer(Box<[u8]>);
+
+impl PieceBuffer {
+    fn take() -> PieceBuffer {
+        let spare = SPARE.with_borrow_mut(Vec::pop);
+        PieceBuffer(spare.unwrap_or_else(|| vec![0; PIECE_BYTES].into()))
+    }
+}
+
+impl AsRef<[u8]> for PieceBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for PieceBuffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        // A thread that ends has no spares any more.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_COUNT_MAX {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
 type ColdRead = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 
 /// Pieces of a file, and of what stands between them, as a response's content.
@@ -86,16 +125,15 @@ impl FileStream {
     }
 
     fn read(&mut self, offset: u64, size: usize) -> io::Result<Option<Bytes>> {
-        let mut buffer = vec![0; size];
-        let Some(read) = read_cached(&self.file, offset, &mut buffer)? else {
+        let mut buffer = PieceBuffer::take();
+        let Some(read) = read_cached(&self.file, offset, &mut buffer.0[..size])? else {
             let disk = open_disk(&mut self.disk, &self.file, &self.path)?;
             self.cold = Some(Box::pin(async move {
                 Ok(Bytes::copy_from_slice(&disk.read_at(offset, size).await?))
             }));
             return Ok(None);
         };
-        buffer.truncate(read);
-        Ok(Some(Bytes::from(buffer)))
+        Ok(Some(Bytes::from_owner(buffer).slice(..read)))
     }
 
     /// Takes bytes off the front piece.

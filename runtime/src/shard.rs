@@ -142,7 +142,7 @@ impl Shard {
     /// Runs a future on this shard, from this turn or the next on. It need not be `Send`.
     ///
     /// A panic ends the task, is counted and logged, and harms nothing else. The task is dropped
-    /// when the shard ends; a drain waits only for those that hold a [`GatePass`].
+    /// when the shard ends; a drain waits only for those that hold a [`GatePass`](crate::GatePass).
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.insert(&self.remote, Box::pin(task), Urgency::Normal);
     }

@@ -13,6 +13,8 @@ ASKED = {
     "baseline-chunked": "POST /baseline11, chunked",
     "items": "GET /json/{count}",
     "upload": "POST /upload",
+    "files": "GET /files/{name}",
+    "files-gzip": "GET /files/{name}, compressed",
     "close": "Connection: close",
 }
 

@@ -1,4 +1,5 @@
-//! JSON in and out, by simd-json: parsed in place, serialised straight into the send buffer.
+//! JSON in and out: parsed in place by simd-json, written straight into the send buffer by
+//! serde_json, whose writer takes a sixth fewer instructions than simd-json's (`bench/micro`).
 
 use std::cell::RefCell;
 
@@ -54,8 +55,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-pub(crate) fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> simd_json::Result<()> {
-    simd_json::to_writer(out, value)
+pub(crate) fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
+    serde_json::to_writer(out, value)
 }
 
 impl<T: DeserializeOwned> FromRequest for Json<T> {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Mesh,
-    OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats,
-    Stopper, Topology, launch,
+    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Handle, Listener,
+    Mesh, OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError,
+    Stats, Stopper, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
+use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
 use crate::config::ServerConfig;
 use crate::error::{BoxError, Error, Result};
 use crate::files::Files;
@@ -44,6 +45,7 @@ pub struct App {
     runtime: Config,
     server: ServerConfig,
     addresses: Vec<Address>,
+    admin: Option<Admin>,
     is_quiet: bool,
 }
 
@@ -189,6 +191,23 @@ impl App {
         self
     }
 
+    /// An address for metrics, health, and a live page of the cores, on threads beside the shards.
+    /// Default: none.
+    ///
+    /// ```no_run
+    /// # fn main() -> corelane::Result<()> {
+    /// use corelane::{Address, App};
+    ///
+    /// let admin: Address = "127.0.0.1:9090".parse()?;
+    /// App::new().admin(admin).serve("0.0.0.0:8080")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn admin(mut self, admin: impl Into<Admin>) -> App {
+        self.admin = Some(admin.into());
+        self
+    }
+
     /// Prints nothing when [`serve`](App::serve) is ready.
     #[must_use]
     pub fn quiet(mut self) -> App {
@@ -230,10 +249,17 @@ impl App {
         self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
-        let shard_count = checked.cpus().len();
+        let (shard_count, buffer_count) = (checked.cpus().len(), checked.shard().buffer_count);
         let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
         let addresses = sockets.addresses().to_vec();
         let connections_max = connections_max(&self.server, shard_count)?;
+        let admin = match &self.admin {
+            Some(admin) => {
+                let server = &self.server;
+                Some(start_admin(admin, server, &checked, &addresses, connections_max)?)
+            }
+            None => None,
+        };
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Arc::new(Plan {
             states: self.router.take_states(),
@@ -247,7 +273,11 @@ impl App {
         let drain_timeout = plan.config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
-        Ok(Server { handle, addresses, cpus, stats, drain_timeout })
+        if let Some(admin) = &admin {
+            let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
+            admin.view().begin(Running { monitor, servers, cpus, buffer_count });
+        }
+        Ok(Server { handle, addresses, cpus, stats, drain_timeout, admin })
     }
 }
 
@@ -328,10 +358,32 @@ async fn open_site(
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
     let site = Rc::new(site);
+    let tally = Rc::clone(&site.tally);
+    shard.on_turn_end(move |end| tally.settle(end));
     for listener in listeners {
         shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
     }
     Ok(())
+}
+
+/// It answers before there is a shard: that it is not ready.
+fn start_admin(
+    admin: &Admin,
+    server: &ServerConfig,
+    checked: &CheckedConfig,
+    addresses: &[Address],
+    connections_max: usize,
+) -> Result<AdminServer, corelane_runtime::RuntimeError> {
+    let config = admin::describe(&Settings {
+        addresses,
+        cpus: checked.cpus(),
+        server,
+        connections_max,
+        shard: checked.shard(),
+        offload: checked.offload(),
+        shown: &admin.shown,
+    });
+    AdminServer::start(admin, checked, Arc::new(View::new(config)))
 }
 
 /// How many connections each shard may have.
@@ -359,12 +411,19 @@ pub struct Server {
     cpus: Vec<usize>,
     stats: Vec<Arc<ServerStats>>,
     drain_timeout: Duration,
+    /// Behind the handle: it answers until the last shard has ended.
+    admin: Option<AdminServer>,
 }
 
 impl Server {
     /// Where it listens, with the ports that were chosen where port zero was asked for.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where the admin address listens, if there is one.
+    pub fn admin_address(&self) -> Option<&Address> {
+        self.admin.as_ref().map(AdminServer::address)
     }
 
     /// How many shards serve.
@@ -408,7 +467,10 @@ impl Server {
     /// # Errors
     /// The first shard's error where one failed.
     pub fn join(self) -> Result<()> {
-        self.handle.join().map_err(Error::from)
+        let Server { handle, admin, .. } = self;
+        let ended = handle.join().map_err(Error::from);
+        drop(admin);
+        ended
     }
 
     /// One line for people and scripts: where it listens, and on which CPUs.

@@ -15,6 +15,7 @@ use http::Method;
 
 use super::Site;
 use super::collect::Collect;
+use super::finished::Finished;
 use super::pace::Pace;
 use super::unread::awaits_continue;
 use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source};
@@ -47,6 +48,12 @@ pub(super) struct Conversation {
     is_body_of_head: bool,
     /// How much time the peer has left to take its answers, over the whole connection.
     pub(super) send_pace: Pace,
+    /// When the head of the present exchange was there, or of the last one.
+    pub(super) began: Moment,
+    /// Whether a head was accepted whose answer is not whole.
+    pub(super) is_in_exchange: bool,
+    /// The exchange whose answer's content is being made and sent.
+    pub(super) streamed: Option<Box<Finished>>,
 }
 
 /// What the bytes of a body are for.
@@ -88,6 +95,8 @@ pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
     pub(super) activity: Activity,
+    /// When the handler was called.
+    pub(super) called: Moment,
     pub(super) channel: Option<Rc<Channel>>,
     /// Whether the peer waits for `100 Continue`, which it gets when the handler wants the body.
     pub(super) awaits_continue: bool,
@@ -117,6 +126,9 @@ impl Conversation {
             is_answering: false,
             is_body_of_head: false,
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
+            began: shard.now(),
+            is_in_exchange: false,
+            streamed: None,
         }
     }
 
@@ -181,7 +193,7 @@ impl Conversation {
         at: &mut usize,
         context: &mut Context<'_>,
     ) -> Option<Next> {
-        self.site.stats.requests.add(1);
+        self.note_exchange();
         self.head_since = None;
         let (before, rest) = bytes[*at..].split_at_mut(head.size);
         *at += head.size;
@@ -296,8 +308,15 @@ impl Conversation {
     pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
             Answer::Pending(call, facts, activity) => {
-                let (channel, awaits_continue) = (None, false);
-                Some(Next::Call(Pending { call, facts, activity, channel, awaits_continue }))
+                let (called, channel, awaits_continue) = (self.shard.now(), None, false);
+                Some(Next::Call(Pending {
+                    call,
+                    facts,
+                    activity,
+                    called,
+                    channel,
+                    awaits_continue,
+                }))
             }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest, None)),
@@ -327,6 +346,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Answer {
         self.ready_out();
+        let start = self.out.len();
         let site = Rc::clone(&self.site);
         let keeps_alive = head.keeps_alive && !self.shard.is_draining();
         let (method, version) = (head.method.clone(), head.version);
@@ -360,7 +380,8 @@ impl Conversation {
             Some(call) if ended => Answer::Pending(call, facts, route.activity),
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
-                self.end_exchange(status, keeps_alive);
+                self.end_exchange(keeps_alive);
+                self.note_answer(route.activity, status, self.shard.now(), start, &rest);
                 Answer::Done(rest)
             }
         }
@@ -373,6 +394,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Poll<Rest> {
         self.ready_out();
+        let start = self.out.len();
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
@@ -393,12 +415,12 @@ impl Conversation {
             site.stats.handler_panics.add(1);
         }
         let (status, keeps_alive, rest) = responder.finish();
-        self.end_exchange(status, keeps_alive);
+        self.end_exchange(keeps_alive);
+        self.note_answer(pending.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
     }
 
-    fn end_exchange(&mut self, status: http::StatusCode, keeps_alive: bool) {
-        self.site.stats.count_response(status);
+    fn end_exchange(&mut self, keeps_alive: bool) {
         self.has_served = true;
         self.quiet_since = self.shard.now();
         if !keeps_alive {

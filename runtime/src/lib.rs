@@ -54,7 +54,14 @@ mod launch;
 mod listener;
 mod mesh;
 mod monitor;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+#[allow(unreachable_pub, reason = "it is reached with the feature alone")]
+mod mutation;
 mod net;
+mod news;
 mod offload;
 mod placement;
 mod remote;

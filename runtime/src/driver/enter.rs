@@ -53,7 +53,7 @@ impl Entrance {
     /// work that completions come from (io_uring_setup(2)).
     pub(super) fn enter(self, queued: u32, want: u32) -> io::Result<()> {
         let no_signals = std::ptr::null::<libc::sigset_t>();
-        // SAFETY: no signal mask is passed; what the queued entries point to is kept by their slots.
+        // SAFETY: no signal mask is passed; what queued entries point to is kept by their slots.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,

@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Handle, Listener,
-    Mesh, OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError,
-    Stats, Stopper, Topology, launch,
+    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Listener,
+    OffloadConfig, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
 use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
 use crate::config::ServerConfig;
-use crate::error::{BoxError, Error, Result};
+use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Sites};
+use crate::server::Server;
 use crate::state::{Reach, StateMaker};
 use crate::stats::ServerStats;
 
@@ -300,6 +300,7 @@ impl App {
             trailing_slash: self.trailing_slash,
             configs,
             connections_max,
+            slow_threshold: config.slow_threshold,
             sockets: Mutex::new(sockets),
             stats: stats.clone(),
         });
@@ -334,6 +335,7 @@ impl App {
             router: self.router,
             trailing_slash: self.trailing_slash,
             connections_max: self.server.connections_max.unwrap_or(usize::MAX),
+            slow_threshold: self.server.slow_threshold,
             configs: vec![Arc::new(self.server)],
             sockets: Mutex::default(),
             stats: stats.clone(),
@@ -363,6 +365,7 @@ struct Plan {
     /// The settings of each listener.
     configs: Vec<Arc<ServerConfig>>,
     connections_max: usize,
+    slow_threshold: Duration,
     /// The sockets of each listener.
     sockets: Mutex<Vec<BoundSockets>>,
     stats: Vec<Arc<ServerStats>>,
@@ -438,92 +441,4 @@ fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, C
         return Err(ConfigError::new("connections_max", problem));
     }
     Ok(usable)
-}
-
-/// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.
-#[derive(Debug)]
-pub struct Server {
-    handle: Handle,
-    addresses: Vec<Address>,
-    cpus: Vec<usize>,
-    stats: Vec<Arc<ServerStats>>,
-    drain_timeout: Duration,
-    /// Behind the handle: it answers until the last shard has ended.
-    admin: Option<AdminServer>,
-}
-
-impl Server {
-    /// Where it listens, with the ports that were chosen where port zero was asked for.
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// Where the admin address listens, if there is one.
-    pub fn admin_address(&self) -> Option<&Address> {
-        self.admin.as_ref().map(AdminServer::address)
-    }
-
-    /// How many shards serve.
-    pub fn shard_count(&self) -> usize {
-        self.handle.shard_count()
-    }
-
-    /// The runtime's counters of each shard, by its number.
-    pub fn runtime_stats(&self) -> &[Arc<Stats>] {
-        self.handle.stats()
-    }
-
-    /// What the program's other threads send jobs to the shards with.
-    pub fn mesh(&self) -> Mesh {
-        self.handle.mesh()
-    }
-
-    /// What the offload pool does, and has done.
-    pub fn offload_stats(&self) -> OffloadStats {
-        self.handle.offload_stats()
-    }
-
-    /// The server's counters of each shard, by its number.
-    pub fn stats(&self) -> &[Arc<ServerStats>] {
-        &self.stats
-    }
-
-    /// What ends the server from any thread.
-    pub fn stopper(&self) -> Stopper {
-        self.handle.stopper()
-    }
-
-    /// Begins to drain: takes no new connections, finishes what is in flight, closes what is idle;
-    /// after [`ServerConfig::drain_timeout`] it ends with whatever is unfinished.
-    pub fn drain(&self) {
-        self.handle.stopper().drain(self.drain_timeout);
-    }
-
-    /// Waits until every shard has ended.
-    ///
-    /// # Errors
-    /// The first shard's error where one failed.
-    pub fn join(self) -> Result<()> {
-        let Server { handle, admin, .. } = self;
-        let ended = handle.join().map_err(Error::from);
-        drop(admin);
-        ended
-    }
-
-    /// One line for people and scripts: where it listens, and on which CPUs.
-    pub fn ready_line(&self) -> String {
-        let link = |address: &Address| match address {
-            Address::Tcp(address) => format!("http://{address}"),
-            Address::Unix(_) => address.to_string(),
-        };
-        let addresses: Vec<String> = self.addresses.iter().map(link).collect();
-        let count = self.cpus.len();
-        let shards = if count == 1 { "shard" } else { "shards" };
-        let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
-        format!(
-            "corelane listens on {} with {count} {shards} on CPU {}",
-            addresses.join(" and "),
-            cpus.join(",")
-        )
-    }
 }

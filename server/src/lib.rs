@@ -50,12 +50,13 @@ mod problem;
 mod response;
 mod router;
 mod serve;
+mod server;
 mod state;
 mod stats;
 
 pub use addresses::IntoAddresses;
 pub use admin::Admin;
-pub use app::{App, Server};
+pub use app::App;
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
 pub use config::ServerConfig;
@@ -79,4 +80,5 @@ pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
 };
+pub use server::Server;
 pub use stats::{Closed, Deadline, RouteStats, ServerStats};

@@ -7,8 +7,13 @@ use std::time::Duration;
 use corelane_runtime::Moment;
 
 /// The time that a peer has for a transfer, of which only the waiting for it counts.
+///
+/// It is never more than at first: what the kernel has buffered, or a burst, would else earn the
+/// right to hold the connection for hours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    allowed_max: Duration,
+    /// `allowed <= allowed_max`
     allowed: Duration,
     bytes_per_second_min: u64,
     /// When the current wait began.
@@ -17,7 +22,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(allowed: Duration, bytes_per_second_min: u64) -> Pace {
-        Pace { allowed, bytes_per_second_min, waiting_since: None }
+        Pace { allowed_max: allowed, allowed, bytes_per_second_min, waiting_since: None }
     }
 
     /// The moment at which the peer is too slow, if nothing more comes. Starts the wait.
@@ -32,7 +37,8 @@ impl Pace {
             self.allowed = self.allowed.saturating_sub(now - since);
         }
         let earned = bytes.saturating_mul(1_000_000_000) / self.bytes_per_second_min.max(1);
-        self.allowed = self.allowed.saturating_add(Duration::from_nanos(earned));
+        let allowed = self.allowed.saturating_add(Duration::from_nanos(earned));
+        self.allowed = allowed.min(self.allowed_max);
     }
 }
 
@@ -62,6 +68,13 @@ mod tests {
             assert!(pace.deadline(at(second)) >= at(second + 20));
             pace.progress(at(second + 1), 500);
         }
+    }
+
+    #[test]
+    fn a_burst_earns_no_right_to_dawdle() {
+        let mut pace = Pace::new(Duration::from_secs(20), 500);
+        pace.progress(at(0), 10_000_000);
+        assert_eq!(pace.deadline(at(0)), at(20));
     }
 
     #[test]

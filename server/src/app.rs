@@ -20,7 +20,7 @@ use crate::middleware::Layer;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site};
 use crate::state::{Reach, StateMaker};
-use crate::stats::ServerStats;
+use crate::stats::{ServerStats, ShardStats};
 
 /// Descriptors that are kept for files, rings and logs when connections are counted.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -326,6 +326,7 @@ async fn open_site(
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
+    shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
     let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
     let site = Rc::new(site);
     for listener in listeners {

@@ -37,6 +37,7 @@ mod date;
 mod error;
 mod events;
 pub mod extract;
+mod faults;
 mod files;
 mod handler;
 pub mod http1;
@@ -63,7 +64,7 @@ pub use error::{BoxError, Error, Result};
 pub use events::{Event, Events, LastEventId};
 pub use extract::{
     BodyChunk, BodyUse, Cookies, Exchange, Extension, Form, FromRequest, Headers, Path,
-    PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State,
+    PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
 };
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;

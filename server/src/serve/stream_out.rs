@@ -6,7 +6,6 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use corelane_runtime::SendBuffer;
-use http::HeaderMap;
 
 use super::conversation::Conversation;
 use super::drive::Ended;
@@ -14,8 +13,9 @@ use super::pace::Pace;
 use crate::body::BodyStream;
 use crate::error::BoxError;
 use crate::extract::Channel;
+use crate::faults::{catch, route};
 use crate::http1::encode;
-use crate::response::{StreamCoding, catch};
+use crate::response::StreamCoding;
 
 /// Pieces that are at least this large are sent as they are, smaller ones are put together.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
@@ -55,7 +55,7 @@ impl Conversation {
         let mut pace = self.body_pace();
         while let Some(piece) = self.next_piece(&mut stream, channel, &mut pace).await? {
             let piece = piece.map_err(|error| {
-                tracing::error!(%error, "a response's stream failed");
+                tracing::error!(%error, route = route(), "a response's stream failed");
                 Ended::Broken
             })?;
             self.send_piece(piece, &mut coding)?;
@@ -64,7 +64,7 @@ impl Conversation {
                 self.sent(self.site.config.unsent_bytes_max).await?;
             }
         }
-        self.end_content(coding)
+        self.end_content(coding, &mut stream)
     }
 
     /// The next piece. While the producer pauses, what is there goes out, and the peer is watched.
@@ -76,13 +76,11 @@ impl Conversation {
     ) -> Result<Option<Result<Bytes, BoxError>>, Ended> {
         poll_fn(|context| {
             loop {
+                self.shard.begin_activity(self.activity);
                 match catch(|| stream.poll_piece(context)) {
                     Some(Poll::Ready(piece)) => return Poll::Ready(Ok(piece)),
                     Some(Poll::Pending) => {}
-                    None => {
-                        self.site.stats.handler_panics.add(1);
-                        return Poll::Ready(Err(Ended::Broken));
-                    }
+                    None => return Poll::Ready(Err(Ended::Broken)),
                 }
                 self.flush();
                 let is_fed = |channel: &&Rc<Channel>| !channel.is_complete();
@@ -112,7 +110,7 @@ impl Conversation {
             StreamCoding::Length(left) => match left.checked_sub(piece.len() as u64) {
                 Some(rest) => *left = rest,
                 None => {
-                    tracing::error!("a response's stream is longer than its size");
+                    tracing::error!(route = route(), "a response's stream is longer than its size");
                     return Err(Ended::Broken);
                 }
             },
@@ -127,15 +125,16 @@ impl Conversation {
         Ok(())
     }
 
-    fn end_content(&mut self, coding: StreamCoding) -> Result<(), Ended> {
+    fn end_content(&mut self, coding: StreamCoding, stream: &mut BodyStream) -> Result<(), Ended> {
         match coding {
             StreamCoding::Chunked => {
+                let trailers = catch(|| stream.make_trailers()).ok_or(Ended::Broken)?;
                 self.ready_out();
-                encode::last_chunk(&mut self.out, &HeaderMap::new());
+                encode::last_chunk(&mut self.out, &trailers);
             }
             StreamCoding::Length(0) => {}
             StreamCoding::Length(_) => {
-                tracing::error!("a response's stream is shorter than its size");
+                tracing::error!(route = route(), "a response's stream is shorter than its size");
                 return Err(Ended::Broken);
             }
             // The end of the connection is the end of the content.

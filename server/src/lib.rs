@@ -66,6 +66,8 @@ pub use extract::{
     BodyChunk, BodyUse, Cookies, Exchange, Extension, Form, FromRequest, Headers, Path,
     PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
 };
+#[cfg(feature = "multipart")]
+pub use extract::{Multipart, MultipartError, Part};
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

@@ -11,6 +11,8 @@ mod extension;
 mod form;
 mod headers;
 mod kept;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod params;
 mod path;
 mod peer;
@@ -28,6 +30,8 @@ pub(crate) use extension::Extensions;
 pub use form::Form;
 pub use headers::Headers;
 pub(crate) use kept::{Kept, Peer};
+#[cfg(feature = "multipart")]
+pub use multipart::{Multipart, MultipartError, Part};
 pub(crate) use params::Params;
 pub use path::Path;
 pub use peer::PeerAddress;

@@ -76,6 +76,7 @@ pub use json::Json;
 pub use problem::Problem;
 pub use response::{IntoResponse, Responder, Response};
 pub use router::{
-    MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
+    LinkError, MethodRouter, RoutePath, Router, TrailingSlash, any, delete, get, head, options,
+    patch, post, put,
 };
 pub use stats::{Deadline, ServerStats};

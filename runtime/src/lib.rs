@@ -53,7 +53,14 @@ mod interval;
 mod launch;
 mod listener;
 mod mesh;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+#[allow(unreachable_pub, reason = "it is reached with the feature alone")]
+mod mutation;
 mod net;
+mod news;
 mod offload;
 mod placement;
 mod remote;

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 
 use crate::balance::Load;
 use crate::clock::Moment;
 use crate::heartbeat::Heartbeat;
+use crate::mutation::{Mutation, is_made};
+use crate::news::News;
 use crate::shard::{Shard, ShardId};
 use crate::task::ForeignWake;
 
@@ -40,10 +42,7 @@ pub(crate) struct Remote {
     is_done: AtomicBool,
     /// Whether the shard has ended: what is sent now is dropped.
     is_closed: AtomicBool,
-    /// Whether anything was sent since the shard last looked.
-    has_news: AtomicBool,
-    /// Whether the shard blocks, or is about to.
-    is_asleep: AtomicBool,
+    news: News,
     alarm: Alarm,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) load: Load,
@@ -59,8 +58,7 @@ impl Remote {
             drain_deadline: AtomicU64::new(u64::MAX),
             is_done: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
-            has_news: AtomicBool::new(false),
-            is_asleep: AtomicBool::new(false),
+            news: News::new(),
             alarm,
             heartbeat: Heartbeat::default(),
             load: Load::default(),
@@ -69,7 +67,9 @@ impl Remote {
 
     pub(crate) fn send_wake(&self, wake: ForeignWake) {
         self.wakes.push(wake);
-        self.notify();
+        if !is_made(Mutation::WakeLost) {
+            self.notify();
+        }
         self.empty_if_closed();
     }
 
@@ -145,13 +145,12 @@ impl Remote {
 
     /// Whether there may be something to receive; clears the mark.
     pub(crate) fn take_news(&self) -> bool {
-        // The plain load first: on a busy shard this is read every turn and almost never set.
-        self.has_news.load(Ordering::Relaxed) && self.has_news.swap(false, Ordering::AcqRel)
+        self.news.take()
     }
 
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn has_news(&self) -> bool {
-        self.has_news.load(Ordering::Relaxed)
+        self.news.is_there()
     }
 
     pub(crate) fn next_wake(&self) -> Option<ForeignWake> {
@@ -164,19 +163,11 @@ impl Remote {
 
     /// Announces that the shard is about to block. `false`: it must not, there is news.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.is_asleep.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `notify`: either the sender sees that the shard is asleep, or
-        // the shard sees the news. Without it both could miss each other.
-        fence(Ordering::SeqCst);
-        let has_news = self.has_news.load(Ordering::Relaxed);
-        if has_news {
-            self.wake_up();
-        }
-        !has_news
+        self.news.fall_asleep()
     }
 
     pub(crate) fn wake_up(&self) {
-        self.is_asleep.store(false, Ordering::Relaxed);
+        self.news.wake_up();
     }
 
     pub(crate) fn alarm_fd(&self) -> RawFd {
@@ -186,12 +177,7 @@ impl Remote {
 
     /// Has the shard look at its inbox, and wakes it for that where it sleeps.
     pub(crate) fn notify(&self) {
-        self.has_news.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        // Only the first of many senders pays for the system call.
-        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::AcqRel) {
-            self.alarm.ring();
-        }
+        self.news.tell(|| self.alarm.ring());
     }
 }
 

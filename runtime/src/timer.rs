@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::mutation::{Mutation, is_made};
 use crate::shard::Shard;
 
 /// The wheel's resolution: a timer fires at most one tick, and one turn, late; never early.
@@ -181,10 +182,14 @@ impl Wheel {
             let next = entry.next;
             entry.linked = None;
             if entry.due > elapsed {
-                self.link(index);
+                if !is_made(Mutation::TimerNotMoved) {
+                    self.link(index);
+                }
             } else {
                 entry.is_expired = true;
-                if let Some(waker) = &entry.waker {
+                if let Some(waker) = &entry.waker
+                    && !is_made(Mutation::TimerLost)
+                {
                     waker.wake_by_ref();
                 }
                 fired += 1;

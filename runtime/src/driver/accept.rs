@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use super::operation::{Kind, Operation, SlotKey, Token};
 use super::{Driver, Interest, Slot, State};
+use crate::mutation::{Mutation, is_made};
 use crate::world::{Completion, Descriptor};
 
 /// Accepted streams that may wait for their acceptor; beyond, clients wait in the kernel's queue,
@@ -139,7 +140,8 @@ impl Driver {
         };
         if !completion.more {
             listener.in_flight -= 1;
-            (listener.is_armed, listener.is_disarming) = (false, false);
+            (listener.is_armed, listener.is_disarming) =
+                (is_made(Mutation::AcceptForgotten), false);
         }
         let is_closing = listener.is_closing;
         match accepted {

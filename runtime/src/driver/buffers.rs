@@ -23,6 +23,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use crate::mutation::{Mutation, is_made};
+
 /// Names a buffer of a shard's pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferId(pub u16);
@@ -188,8 +190,14 @@ impl BufferPool {
     }
 
     pub(crate) fn give_back(&self, buffer: BufferId) {
+        if is_made(Mutation::BufferKept) {
+            return;
+        }
         self.change_holder(buffer, Holder::Shard, Holder::Returned, 0);
         self.returned.borrow_mut().push(buffer);
+        if is_made(Mutation::BufferReturnedTwice) {
+            self.returned.borrow_mut().push(buffer);
+        }
     }
 
     fn change_holder(&self, buffer: BufferId, from: Holder, to: Holder, filled: u32) {

@@ -19,6 +19,7 @@ use super::buffers::{BufferId, Received};
 use super::operation::{Kind, Operation, SlotKey, Token};
 use super::stream::StreamSlot;
 use super::{Driver, State};
+use crate::mutation::{Mutation, is_made};
 use crate::world::Completion;
 
 /// Buffers of one stream that may wait for its reader within a turn; beyond, they are copied out.
@@ -184,6 +185,9 @@ impl Driver {
 
 /// Arms the receive of a stream whose reader waits.
 fn arm_if_awaited(state: &mut State, key: SlotKey) {
+    if is_made(Mutation::RearmForgotten) {
+        return;
+    }
     if state.stream(key).is_some_and(|stream| {
         stream.receiving == Receiving::Idle && stream.reader.is_waiting() && !stream.is_closing
     }) {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::operation::{BytesPointer, Half, Kind, Operation, SlotKey};
 use super::stream::StreamSlot;
 use super::{Driver, State};
+use crate::mutation::{Mutation, is_made};
 use crate::world::Completion;
 
 /// Queued bytes below this are appended to the buffer before them: one send instead of two.
@@ -196,7 +197,7 @@ impl Driver {
         sending.sent_bytes += size as u64;
         sending.unsent_bytes -= size;
         stream.writer.wake();
-        if !sending.current_rest().is_empty() {
+        if !sending.current_rest().is_empty() && !is_made(Mutation::PartialSendDropped) {
             self.stats.partial_sends.add(1);
             return submit_rest(state, key, true);
         }
@@ -234,7 +235,9 @@ impl State {
     fn recycle(&mut self, bounds: &super::Bounds, mut buffer: Vec<u8>) {
         let fits = 0 < buffer.capacity() && buffer.capacity() <= bounds.spare_buffer_bytes_max;
         if fits && self.spare.len() < bounds.spare_buffer_count_max {
-            buffer.clear();
+            if !is_made(Mutation::BufferNotCleared) {
+                buffer.clear();
+            }
             self.spare.push(buffer);
         }
     }

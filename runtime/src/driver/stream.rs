@@ -15,6 +15,7 @@ use super::operation::{Half, SlotKey};
 use super::recv::Receiving;
 use super::send::Sending;
 use super::{Driver, Interest, Slot, State};
+use crate::mutation::{Mutation, is_made};
 use crate::world::Descriptor;
 
 pub(crate) struct StreamSlot {
@@ -57,7 +58,8 @@ impl StreamSlot {
 
     /// The descriptor to close, once: when the owner let go and nothing is in flight.
     pub(crate) fn start_close(&mut self) -> Option<Descriptor> {
-        if !self.is_closing || self.in_flight > 0 || self.is_close_submitted {
+        let is_busy = self.in_flight > 0 && !is_made(Mutation::SlotFreedEarly);
+        if !self.is_closing || is_busy || self.is_close_submitted {
             return None;
         }
         self.is_close_submitted = true;

@@ -15,8 +15,10 @@ pub struct Faults {
     pub multishot_end: f64,
     /// An accept ends with `EMFILE`, `ENFILE`, `ENOMEM` or `ECONNABORTED`.
     pub accept_failure: f64,
-    /// The connection breaks under a receive or a send (`ECONNRESET`, `EPIPE`).
+    /// The connection breaks under a receive or a send (`ECONNRESET`, `EPIPE`, `ETIMEDOUT`).
     pub reset: f64,
+    /// A receive or a send ends for want of the kernel's memory (`ENOMEM`, `ENOBUFS`).
+    pub no_memory: f64,
     /// A receive or a send ends with `EINTR` or `EAGAIN` and has done nothing.
     pub interruption: f64,
     /// A cancelled operation has happened all the same.
@@ -25,6 +27,13 @@ pub struct Faults {
     pub delay: f64,
     /// How much later, at most.
     pub delay_max: Duration,
+    /// A shard gets no CPU after a turn.
+    pub stall: f64,
+    /// For how long, at most.
+    pub stall_max: Duration,
+    /// A completion arrives once more when its slot is long freed: what no kernel may do, and a
+    /// slot's generation is there to survive.
+    pub echo: f64,
 }
 
 impl Faults {
@@ -37,10 +46,14 @@ impl Faults {
             multishot_end: 0.1,
             accept_failure: 0.1,
             reset: 0.0,
+            no_memory: 0.0,
             interruption: 0.05,
             late_cancel: 0.3,
             delay: 0.2,
             delay_max: Duration::from_millis(3),
+            stall: 0.0,
+            stall_max: Duration::ZERO,
+            echo: 0.0,
         }
     }
 

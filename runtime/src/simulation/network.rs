@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -54,6 +55,15 @@ impl Network {
     pub(super) fn roll(&mut self, probability: impl FnOnce(&Faults) -> f64) -> bool {
         let probability = probability(&self.faults);
         probability > 0.0 && self.random.f64() < probability
+    }
+
+    /// Until when a shard that has taken its turn gets no other one.
+    pub(super) fn stall_end(&mut self) -> Moment {
+        if !self.roll(|faults| faults.stall) {
+            return self.now;
+        }
+        let longest = self.faults.stall_max.as_nanos() as u64;
+        self.now + Duration::from_nanos(self.random.u64(0..=longest))
     }
 
     pub(super) fn violations(&self) -> &[String] {
@@ -194,6 +204,13 @@ impl Network {
             self.reset(end);
             return Ok(bytes.len());
         }
-        connection.write(end.side, bytes)
+        match connection.write(end.side, bytes) {
+            // Who has been told of the reset, or of a timeout before it, gets another errno.
+            Err(libc::ECONNRESET) => {
+                let errnos = [libc::ECONNRESET, libc::EPIPE, libc::ETIMEDOUT];
+                Err(errnos[self.random.usize(0..errnos.len())])
+            }
+            written => written,
+        }
     }
 }

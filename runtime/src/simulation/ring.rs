@@ -52,6 +52,8 @@ pub(super) struct SimulatedRing {
     silent: Vec<Completion>,
     /// When the shard's wait ends although nothing has completed.
     wait_end: Option<Moment>,
+    /// Completions that arrived for slots that were free by then.
+    echo_count: u64,
 }
 
 /// How long a shard blocks at most while it could be told of silent successes.
@@ -68,7 +70,13 @@ impl SimulatedRing {
             posted: VecDeque::new(),
             silent: Vec::new(),
             wait_end: None,
+            echo_count: 0,
         }
+    }
+
+    /// Completions that the shard must have thrown away.
+    pub(super) fn echo_count(&self) -> u64 {
+        self.echo_count
     }
 
     /// When the next completion may be delivered.
@@ -191,6 +199,7 @@ impl SimulatedRing {
                 let errnos = [libc::EINTR, libc::EAGAIN];
                 Some(errnos[network.random.usize(0..errnos.len())])
             }
+            Some(_) if network.roll(|faults| faults.no_memory) => Some(libc::ENOMEM),
             Some(end) => {
                 if network.roll(|faults| faults.reset) {
                     network.reset(end);
@@ -280,7 +289,27 @@ impl SimulatedRing {
         let use_count = self.in_flight.iter().filter(|entry| is_used(entry)).count();
         assert_eq!(use_count, 1, "{socket:?} is closed under an operation");
         self.network.borrow_mut().close(socket);
+        let token = self.in_flight[index].token;
         self.finish(index, 0);
+        self.echo(token);
+    }
+
+    /// Has something complete once more behind the close of its slot.
+    fn echo(&mut self, closed: Token) {
+        let mut network = self.network.borrow_mut();
+        if !network.roll(|faults| faults.echo) {
+            return;
+        }
+        let kinds = [(Kind::Send, 1), (Kind::Recv, 0), (Kind::Cancel, 0), (Kind::Close, 0)];
+        let (kind, result) = kinds[network.random.usize(0..kinds.len())];
+        let token = Token::new(kind, closed.slot());
+        let wait = network.random.u64(0..1_000_000);
+        drop(network);
+        let last = self.posted.iter().map(|posted| posted.due).max();
+        let due = last.unwrap_or_default() + Duration::from_nanos(wait);
+        let completion = Completion { token, result, buffer: None, more: false };
+        self.posted.push_back(Posted { due, completion });
+        self.echo_count += 1;
     }
 
     fn cancel(&mut self, token: Token, target: Token) {

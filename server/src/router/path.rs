@@ -5,12 +5,20 @@ use std::borrow::Cow;
 /// The path with those escapes undone that need not be there, so that `/%70ing` finds `/ping`.
 ///
 /// RFC 3986 section 6.2.2.2: an escaped unreserved character is equivalent to the character.
-/// Others stay: `%2F` is not a separator.
+/// Others stay: `%2F` is not a separator. A path with a `%` that begins no escape stays as it is:
+/// what is left of `%%34%31` must not become an escape, to be undone a second time.
 pub(crate) fn normalize(path: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'%', path.as_bytes()).is_none() {
+    if memchr::memchr(b'%', path.as_bytes()).is_none() || has_broken_escape(path) {
         return Cow::Borrowed(path);
     }
     decode_unreserved(path)
+}
+
+#[cold]
+fn has_broken_escape(path: &str) -> bool {
+    let escape = |at| path.as_bytes().get(at + 1..at + 3);
+    let is_hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    memchr::memchr_iter(b'%', path.as_bytes()).any(|at| !escape(at).is_some_and(is_hex))
 }
 
 /// Undoes the escapes of unreserved characters: letters, digits, `-`, `.`, `_`, `~`.
@@ -37,9 +45,6 @@ fn decode_unreserved(path: &str) -> Cow<'_, str> {
 }
 
 fn unreserved(digits: &str) -> Option<char> {
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
     let character = char::from(u8::from_str_radix(digits, 16).ok()?);
     (character.is_ascii_alphanumeric() || "-._~".contains(character)).then_some(character)
 }
@@ -58,8 +63,10 @@ mod tests {
             ("/%zz%+1", "/%zz%+1"),
             ("/%2541", "/%2541"),
             ("/%C3%A9", "/%C3%A9"),
+            ("/%%34%31", "/%%34%31"),
+            ("/%41/%%32%65", "/%41/%%32%65"),
         ] {
-            assert_eq!(decode_unreserved(path), expected, "{path}");
+            assert_eq!(normalize(path), expected, "{path}");
         }
     }
 }

@@ -68,12 +68,13 @@ impl Conversation {
             Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow, b""),
             Ended::Cut => return self.stream.abort(),
             Ended::PeerGone => return self.site.stats.peers_gone.add(1),
-            // What was answered before it is whole; what is missing of this one is noticed.
-            Ended::Broken => {
+            // What was answered before it is whole; what is missing of this one is noticed. While
+            // a drain waits for the next request, the peer may still be taking its last answer.
+            Ended::Broken | Ended::Drained => {
                 let _ = self.sent(0).await;
                 return;
             }
-            Ended::TimedOut(_) | Ended::Drained => return,
+            Ended::TimedOut(_) => return,
         }
         self.flush();
         if self.sent(0).await.is_ok() {

@@ -83,7 +83,7 @@ pub use driver::buffers::{BufferId, BufferPool, Received};
 pub use driver::operation::{
     AddressPointer, BytesPointer, Half, Kind as OperationKind, Operation, Token,
 };
-pub use driver::probe::{Features, open_file_limit};
+pub use driver::probe::{Features, open_file_limit, probe_ring};
 pub use driver::send::SendBuffer;
 pub use error::{ConfigError, RuntimeError};
 pub use gate::{Drained, GatePass};

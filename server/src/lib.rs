@@ -43,6 +43,8 @@ mod handler;
 pub mod http1;
 mod into_response;
 mod json;
+#[cfg(feature = "event-log")]
+pub mod log;
 pub mod middleware;
 mod problem;
 mod response;

@@ -75,3 +75,85 @@ fn what_can_not_be_served_is_said_in_a_sentence() {
         assert_eq!(ends(arguments).0, Some(2), "{arguments:?}");
     }
 }
+
+/// A tree that looks like a machine's: its kernel, and settings that nobody has tuned.
+fn untuned_machine(release: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (path, text) in [("kernel/osrelease", release)].iter().chain(UNTUNED) {
+        let path = folder.path().join("proc/sys").join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, format!("{text}\n")).expect("a file");
+    }
+    folder
+}
+
+const UNTUNED: &[(&str, &str)] = &[
+    ("net/core/somaxconn", "128"),
+    ("net/ipv4/tcp_max_syn_backlog", "8192"),
+    ("net/ipv4/ip_local_port_range", "50000\t60000"),
+    ("net/ipv4/tcp_slow_start_after_idle", "1"),
+    ("net/ipv4/tcp_migrate_req", "0"),
+];
+
+/// What `corelane doctor --json` says below a root: whether the server starts, and who warns.
+fn diagnosis(root: &std::path::Path) -> (bool, Vec<String>) {
+    let root = root.to_str().expect("text");
+    let output = corelane(&["doctor", "--json", "--root", root]).output().expect("start");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let starts = report["starts"].as_bool().expect("a boolean");
+    assert_eq!(output.status.code(), Some(if starts { 0 } else { 1 }));
+    let findings = report["findings"].as_array().expect("a list");
+    let warnings = findings.iter().filter(|finding| finding["level"] == "warning");
+    for finding in warnings.clone() {
+        for place in ["shell", "systemd", "docker", "kubernetes"] {
+            assert!(finding["fix"][place].is_string(), "{finding}");
+        }
+    }
+    let name = |finding: &serde_json::Value| finding["check"].as_str().unwrap_or("?").to_owned();
+    (starts, warnings.map(name).collect())
+}
+
+#[test]
+fn the_doctor_says_whether_the_server_can_start() {
+    let machine = untuned_machine("6.18.0");
+    let expected =
+        ["somaxconn", "ip_local_port_range", "tcp_slow_start_after_idle", "tcp_migrate_req"];
+    assert_eq!(diagnosis(machine.path()), (true, expected.map(str::to_owned).to_vec()));
+    assert!(!diagnosis(untuned_machine("5.10.0").path()).0);
+    // This machine runs the tests, so the server starts here.
+    let output = corelane(&["doctor"]).output().expect("start");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.ends_with("; the server can start\n"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn tuning_fixes_what_the_doctor_warns_of_and_can_be_undone() {
+    let machine = untuned_machine("6.18.0");
+    let root = machine.path();
+    let tune = |option: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/tune");
+        let mut command = Command::new(script);
+        command.arg("--root").arg(root).arg("--saved").arg(root.join("saved/sysctl")).arg(option);
+        let output = command.stderr(Stdio::null()).output().expect("start");
+        (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let settings = || {
+        let value = |(path, _): &(&str, &str)| {
+            let path = root.join("proc/sys").join(path);
+            std::fs::read_to_string(path).expect("a file").trim().replace('\t', " ")
+        };
+        UNTUNED.iter().map(value).collect::<Vec<_>>()
+    };
+    let before = settings();
+    assert!(tune("--apply").0);
+    assert_eq!(diagnosis(root), (true, Vec::new()));
+    // What is better already stays.
+    assert_eq!(settings(), ["4096", "8192", "10240 65535", "0", "1"]);
+    // Applied twice, what was there first is still what comes back.
+    assert!(tune("--apply").0);
+    assert!(tune("--revert").0);
+    assert_eq!(settings(), before);
+    assert!(!tune("--revert").0, "there is nothing left to undo");
+    assert!(!tune("--nonsense").0);
+}

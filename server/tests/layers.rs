@@ -7,7 +7,7 @@ use std::time::Duration;
 use corelane::cookie::{Cookie, Key};
 use corelane::middleware::{
     BasicCredentials, BearerToken, CatchPanic, Cors, EntityTags, Next, RequestId, RequestIds,
-    SecurityHeaders, TimeLimit, authenticate, from_fn,
+    SecurityHeaders, TimeLimit, TraceContext, TraceContexts, authenticate, from_fn,
 };
 use corelane::{
     App, Cookies, Extension, Form, HeaderValue, Json, Method, Path, Query, Response, Router,
@@ -38,6 +38,37 @@ fn each_request_has_an_id() {
     {
         let response = server.request(request("GET", "/taken", &format!("X-Request-Id: {id}\r\n")));
         assert_eq!(response.text() == id, is_taken, "{id}");
+    }
+    server.stop();
+}
+
+#[test]
+fn each_request_belongs_to_a_trace() {
+    let seen = async |context: Extension<TraceContext>| match context.parent_id {
+        Some(parent_id) => format!("{} from {parent_id:016x}", *context),
+        None => format!("{} from nobody", *context),
+    };
+    let server = TestServer::start(App::new().route("/", get(seen)).layer(TraceContexts::new()));
+    let ask = |fields: &str| {
+        let response = server.request(request("GET", "/", fields));
+        let own = response.field("traceparent").expect("a field").to_owned();
+        let (context, from) = response.text().split_once(" from ").expect("two parts");
+        assert_eq!(context, own, "the handler and the client see the same");
+        (own, from.to_owned())
+    };
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-";
+    let field = format!("TraceParent: {trace}b7ad6b7169203331-01\r\n");
+    let (first, from) = ask(&field);
+    assert!(first.starts_with(trace) && first.ends_with("-01"), "{first}");
+    assert_eq!(from, "b7ad6b7169203331");
+    assert!(!first.contains(&from), "a span of its own: {first}");
+    assert_ne!(ask(&field).0, first);
+    // Begun here: without a field, with two, with a bad one.
+    let (own, from) = ask("");
+    assert!(from == "nobody" && own.ends_with("-00") && own.len() == 55, "{own}");
+    for fields in [field.repeat(2), "traceparent: 00-0\r\n".to_owned()] {
+        let (begun, from) = ask(&fields);
+        assert!(from == "nobody" && !begun.starts_with(trace) && begun[..35] != own[..35]);
     }
     server.stop();
 }

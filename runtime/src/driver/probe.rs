@@ -44,10 +44,19 @@ impl fmt::Display for Features {
 
 /// Checks what every shard needs of the machine. glommio would panic where this gives a reason.
 pub(crate) fn check_machine() -> Result<(), RuntimeError> {
-    check_release(&release())?;
-    let (ring, _) = set_up(8)?;
-    check_operations(&ring)?;
+    probe_ring()?;
     check_memlock()
+}
+
+/// Sets a small ring up and frees it again: what a shard's ring could use here.
+///
+/// # Errors
+/// The kernel is too old, or io_uring is denied; the error says by what, and the fix.
+pub fn probe_ring() -> Result<Features, RuntimeError> {
+    check_release(&release())?;
+    let (ring, features) = set_up(8)?;
+    check_operations(&ring)?;
+    Ok(features)
 }
 
 /// Sets a ring up with every flag that this kernel knows.
@@ -109,7 +118,7 @@ fn advice_for(errno: i32, io_uring_disabled: Option<u32>) -> String {
         (libc::EPERM | libc::EACCES, _) => "a seccomp filter or security policy denies it; \
              Docker: --security-opt seccomp=unconfined (or a profile that allows io_uring_setup, \
              io_uring_enter and io_uring_register); Kubernetes: securityContext.seccompProfile \
-             with such a profile; systemd: remove @io_uring from SystemCallFilter="
+             with such a profile; systemd: SystemCallFilter=@aio beside what it has"
             .to_owned(),
         (libc::ENOSYS, _) => "the kernel is built without CONFIG_IO_URING, or a seccomp filter \
              hides it; use a kernel with io_uring, or a profile that allows it"

@@ -26,6 +26,7 @@ mod reply;
 mod request_id;
 mod security_headers;
 mod time_limit;
+mod trace_context;
 
 pub use authentication::{Authenticate, BasicCredentials, BearerToken, Credentials, authenticate};
 pub use catch_panic::CatchPanic;
@@ -40,3 +41,4 @@ pub use reply::Reply;
 pub use request_id::{RequestId, RequestIds};
 pub use security_headers::SecurityHeaders;
 pub use time_limit::TimeLimit;
+pub use trace_context::{TraceContext, TraceContexts};

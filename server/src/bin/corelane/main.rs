@@ -1,44 +1,46 @@
 //! `corelane`: what the server does without a program of one's own.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use corelane::log::{EventFormat, log_events};
 
 /// An HTTP/1.1 server, one pinned shard a core.
 #[derive(Debug, Parser)]
 #[command(name = "corelane", version, max_term_width = 100)]
 struct Arguments {
+    /// How warnings and errors are written to standard error: text, logfmt or json
+    #[arg(long, global = true, value_name = "FORMAT", default_value_t)]
+    log_format: EventFormat,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Doctor(doctor::Options),
     Serve(serve::Options),
 }
 
 fn main() -> ExitCode {
     // Prints what is wrong with the arguments, or the help, and ends the program.
-    let Arguments { command } = Arguments::parse();
-    start_log();
+    let Arguments { log_format, command } = Arguments::parse();
+    if let Err(error) = log_events(log_format, "warn") {
+        return fail(&error.into());
+    }
     let ended = match command {
+        Command::Doctor(options) => return doctor::run(&options),
         Command::Serve(options) => serve::run(options),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("corelane: {error}");
-            // The operator can change it: 2. The machine refuses: 1.
-            ExitCode::from(if matches!(error, corelane::Error::Config(_)) { 2 } else { 1 })
-        }
-    }
+    ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Warnings and errors go to standard error.
-fn start_log() {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    log.with_max_level(tracing::Level::WARN).init();
+/// The operator can change it: 2. The machine refuses: 1.
+fn fail(error: &corelane::Error) -> ExitCode {
+    eprintln!("corelane: {error}");
+    ExitCode::from(if matches!(error, corelane::Error::Config(_)) { 2 } else { 1 })
 }

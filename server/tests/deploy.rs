@@ -1,0 +1,381 @@
+//! What is in `scripts/deploy/`, checked with the tools that will read it: systemd, libseccomp,
+//! nginx, HAProxy.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take before the test counts as failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const BINARY: &str = env!("CARGO_BIN_EXE_corelane");
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/deploy").join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(deploy(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn confined() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/confined"))
+}
+
+/// Runs a tool to its end; it must be installed: `scripts/test packages` does so.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A process that is ended when the test is over, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let process = self.0.id().to_string();
+        assert!(run(Command::new("kill").args(["-s", name, &process])).0, "kill -s {name}");
+    }
+
+    fn wait(mut self) -> Option<i32> {
+        self.0.wait().expect("wait").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `corelane serve` by `command`, which has all but its arguments; says where it listens.
+fn serve(mut command: Command, site: &Path) -> (Running, SocketAddr) {
+    std::fs::write(site.join("index.html"), "home").expect("a file");
+    command.arg("serve").arg(site).args(["--listen", "127.0.0.1:0", "--cores", "1"]);
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("start"));
+    let mut ready = String::new();
+    let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
+    output.read_line(&mut ready).expect("a line");
+    let address = ready.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
+    let address = address.unwrap_or_else(|| panic!("not ready: {ready:?}"));
+    // What it prints later must not end it.
+    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+    (child, address.parse().expect("an address"))
+}
+
+/// The status of a request on a connection of its own.
+fn get(address: SocketAddr) -> std::io::Result<String> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    Ok(answer.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+/// The unit as systemd would read it on a machine where the program is where Cargo has put it.
+fn unit() -> (TempDir, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join("corelane.service");
+    let text = read("corelane.service").replace("/usr/local/bin/corelane", BINARY);
+    assert!(text.contains(BINARY), "the unit starts another program");
+    std::fs::write(&path, text).expect("a file");
+    std::fs::copy(deploy("corelane.socket"), folder.path().join("corelane.socket")).expect("copy");
+    (folder, path)
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    let (folder, service) = unit();
+    for path in [service, folder.path().join("corelane.socket")] {
+        let (is_fine, text) = run(Command::new("systemd-analyze").arg("verify").arg(&path));
+        assert!(is_fine && text.is_empty(), "{}: {text}", path.display());
+    }
+}
+
+#[test]
+fn the_unit_is_exposed_to_little() {
+    let (_folder, service) = unit();
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["security", "--offline=true", "--no-pager", "--threshold=25"]).arg(service);
+    let (is_below, text) = run(&mut analyze);
+    assert!(is_below, "exposed to more than 2.5: {text}");
+}
+
+/// The names of a group of system calls, and of the groups in it (systemd.exec(5)).
+fn group(name: &str, names: &mut Vec<String>) {
+    let (is_known, text) = run(Command::new("systemd-analyze").args(["syscall-filter", name]));
+    assert!(is_known, "{name}: {text}");
+    for line in text.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#')) {
+        match line.starts_with('@') {
+            true => group(line, names),
+            false => names.push(line.to_owned()),
+        }
+    }
+}
+
+/// A profile with what the unit's `SystemCallFilter=` lines leave.
+fn profile_of_unit() -> Value {
+    let mut allowed = Vec::new();
+    // Allowed beside whatever else is: what a process can not live without.
+    group("@default", &mut allowed);
+    for line in read("corelane.service").lines() {
+        let Some(filter) = line.strip_prefix("SystemCallFilter=") else { continue };
+        let mut names = Vec::new();
+        filter.trim_start_matches('~').split(' ').for_each(|name| group(name, &mut names));
+        match filter.starts_with('~') {
+            true => allowed.retain(|name| !names.contains(name)),
+            false => allowed.extend(names),
+        }
+    }
+    let architecture = format!("SCMP_ARCH_{}", std::env::consts::ARCH.to_uppercase());
+    json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "archMap": [{ "architecture": architecture }],
+        "syscalls": [{ "names": allowed, "action": "SCMP_ACT_ALLOW" }],
+    })
+}
+
+fn write_profile(folder: &TempDir, profile: &Value) -> PathBuf {
+    let path = folder.path().join("profile.json");
+    std::fs::write(&path, profile.to_string()).expect("a file");
+    path
+}
+
+/// Serves and drains under a profile.
+fn serve_confined(profile: &Path) {
+    let site = folder();
+    let mut command = confined();
+    command.arg(profile).arg(BINARY);
+    let (server, address) = serve(command, site.path());
+    assert_eq!(get(address).expect("an answer"), "200");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn it_serves_with_the_system_calls_of_the_unit() {
+    let folder = folder();
+    serve_confined(&write_profile(&folder, &profile_of_unit()));
+}
+
+/// Whether a Python expression of a system call is let through; by its errno where it is not.
+fn errno_of(profile: &Path, call: &str) -> String {
+    let program = format!(
+        "import ctypes, errno; c = ctypes.CDLL(None, use_errno=True); r = {call}; \
+         print('done' if r >= 0 else errno.errorcode[ctypes.get_errno()])"
+    );
+    let (is_run, text) = run(confined().arg(profile).args(["python3", "-c", &program]));
+    assert!(is_run, "{call}: {text}");
+    text.trim().to_owned()
+}
+
+#[test]
+fn it_serves_under_the_seccomp_profile_and_others_can_do_little() {
+    let profile = deploy("seccomp.json");
+    serve_confined(&profile);
+    for (call, expected) in [
+        ("c.getpid()", "done"),
+        ("c.socket(2, 1, 0)", "done"),
+        // Packets as they are on the wire, network settings, new namespaces, tracing, mounts.
+        ("c.socket(17, 3, 0)", "EPERM"),
+        ("c.socket(16, 3, 0)", "EPERM"),
+        ("c.unshare(0x10000000)", "EPERM"),
+        ("c.ptrace(0, 0, 0, 0)", "EPERM"),
+        ("c.mount(b'none', b'/', b'tmpfs', 0, None)", "EPERM"),
+        ("c.personality(0x0040000)", "EPERM"),
+    ] {
+        assert_eq!(errno_of(&profile, call), expected, "{call}");
+    }
+}
+
+#[test]
+fn without_its_rings_it_says_what_denies_them() {
+    let mut profile: Value = serde_json::from_str(&read("seccomp.json")).expect("JSON");
+    for rule in profile["syscalls"].as_array_mut().expect("a list") {
+        let names = rule["names"].as_array_mut().expect("a list");
+        names.retain(|name| !name.as_str().expect("text").starts_with("io_uring"));
+    }
+    let folder = folder();
+    let path = write_profile(&folder, &profile);
+    let mut command = confined();
+    command.arg(&path).args([BINARY, "serve", "--listen", "127.0.0.1:0"]).arg(folder.path());
+    let (has_started, text) = run(&mut command);
+    assert!(!has_started && text.contains("seccomp"), "{text}");
+    let (is_healthy, report) = run(confined().arg(&path).args([BINARY, "doctor"]));
+    assert!(!is_healthy && report.contains("a filter is active, and io_uring is denied"));
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Requests by `CLIENTS` connections through a proxy in front of two servers, while one of them is
+/// drained; every one of them has to be answered.
+fn drain_behind(proxy: impl Fn(&Path, u16, [SocketAddr; 2]) -> Command) {
+    const CLIENTS: u64 = 8;
+    let (site, folder) = (folder(), folder());
+    let (first, first_address) = serve(Command::new(BINARY), site.path());
+    let (_second, second_address) = serve(Command::new(BINARY), site.path());
+    let port = free_port();
+    let mut proxy = proxy(folder.path(), port, [first_address, second_address]);
+    let _proxy = Running(proxy.spawn().expect("the proxy starts"));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let limit = Instant::now() + PATIENCE;
+    while get(address).ok().as_deref() != Some("200") {
+        assert!(Instant::now() < limit, "the proxy does not answer");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let wait_for = |count: u64| {
+        let goal = answered.load(Ordering::Relaxed) + count;
+        while answered.load(Ordering::Relaxed) < goal {
+            assert!(Instant::now() < limit, "too few answers");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    std::thread::scope(|scope| {
+        // Also when the test fails within: the clients would go on for ever.
+        let end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| ask_until(&is_over, address, &answered))).collect();
+        wait_for(200);
+        first.signal("TERM");
+        assert_eq!(first.wait(), Some(0), "the drain cuts nothing off");
+        wait_for(200);
+        drop(end);
+        for client in clients {
+            client.join().expect("no panic");
+        }
+    });
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// One request after the other on a connection that is kept, as browsers do.
+fn ask_until(is_over: &AtomicBool, address: SocketAddr, answered: &AtomicU64) {
+    let connect = || {
+        let socket = TcpStream::connect(address).expect("connect");
+        socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        BufReader::new(socket)
+    };
+    let mut input = connect();
+    while !is_over.load(Ordering::Relaxed) {
+        input.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("send");
+        let (mut status, mut size, mut is_last) = (String::new(), 0, false);
+        input.read_line(&mut status).expect("a status");
+        loop {
+            let mut line = String::new();
+            input.read_line(&mut line).expect("a line");
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            is_last |= line == "connection: close";
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                size = value.parse().expect("a size");
+            }
+        }
+        let mut body = vec![0; size];
+        input.read_exact(&mut body).expect("the content");
+        assert_eq!((status.trim_end(), &body[..]), ("HTTP/1.1 200 OK", &b"home"[..]));
+        answered.fetch_add(1, Ordering::Relaxed);
+        if is_last {
+            // nginx ends a connection after a thousand requests.
+            input = connect();
+        }
+    }
+}
+
+/// The page for newcomers: its blocks of `sh` are run as they stand there, in order.
+#[test]
+fn the_way_to_production_can_be_gone() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(repository.join("docs/getting-to-production.md"));
+    let page = page.expect("the page");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let port = free_port().to_string();
+    let script = blocks.collect::<String>().replace("8080", &port);
+    assert!(script.matches("corelane ").count() >= 2, "the page has lost its commands: {script}");
+    let folder = folder();
+    std::os::unix::fs::symlink(repository.join("scripts"), folder.path().join("scripts"))
+        .expect("a link");
+    // The page builds the program; here it is built.
+    std::fs::create_dir_all(folder.path().join("target/release")).expect("a folder");
+    std::os::unix::fs::symlink(BINARY, folder.path().join("target/release/corelane"))
+        .expect("a link");
+    let mut bash = Command::new("bash");
+    bash.args(["-euxo", "pipefail", "-c", &script]).current_dir(folder.path());
+    let (is_gone, text) = run(&mut bash);
+    assert!(is_gone, "{text}");
+}
+
+#[test]
+fn nginx_in_front_loses_no_request_when_a_server_drains() {
+    drain_behind(|folder, port, servers| {
+        let servers = servers.map(|address| format!("server {address};")).join(" ");
+        let snippet = read("nginx.conf")
+            .replace("server 127.0.0.1:8080;", &servers)
+            .replace("listen 80;", &format!("listen 127.0.0.1:{port};"));
+        std::fs::write(folder.join("corelane.conf"), snippet).expect("a file");
+        let path = folder.display();
+        let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {path}/{name};"))
+            .join(" ");
+        let config = format!(
+            "daemon off; master_process off; pid {path}/pid; error_log stderr warn; events {{}} \
+             http {{ access_log off; {places} include {path}/corelane.conf; }}"
+        );
+        let config_path = folder.join("nginx.conf");
+        std::fs::write(&config_path, config).expect("a file");
+        let nginx = || {
+            let mut nginx = Command::new("nginx");
+            nginx.arg("-p").arg(folder).arg("-c").arg(&config_path);
+            nginx
+        };
+        let (is_fine, text) = run(nginx().arg("-t"));
+        assert!(is_fine && !text.contains("[warn]"), "{text}");
+        nginx()
+    });
+}
+
+#[test]
+fn haproxy_in_front_loses_no_request_when_a_server_drains() {
+    drain_behind(|folder, port, [first, second]| {
+        let config =
+            read("haproxy.cfg").replace("bind :80", &format!("bind 127.0.0.1:{port}")).replace(
+                "server one 127.0.0.1:8080",
+                &format!("server one {first}\n    server two {second}"),
+            );
+        let path = folder.join("haproxy.cfg");
+        std::fs::write(&path, config).expect("a file");
+        let haproxy = || {
+            let mut haproxy = Command::new("haproxy");
+            haproxy.arg("-f").arg(&path);
+            haproxy
+        };
+        let (is_fine, text) = run(haproxy().arg("-c"));
+        assert!(is_fine && !text.contains("[WARNING]"), "{text}");
+        haproxy()
+    });
+}

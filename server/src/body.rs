@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use corelane_runtime::fs::FileRange;
 use futures_core::Stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::BoxError;
+use crate::files::FileStream;
 use crate::http1::encode;
 
 /// The content of a response.
@@ -53,15 +55,21 @@ impl From<&'static str> for Body {
 /// out. A peer that reads slowly slows the producer down, and one that goes away drops it. An
 /// error ends the connection without an end of the content, so that the peer can tell.
 pub struct BodyStream {
-    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>,
+    pieces: Producer,
     size: Option<u64>,
-    trailers: Option<Announced>,
+    /// Boxed, since few streams have any.
+    trailers: Option<Box<Announced>>,
 }
 
 /// Trailers that a stream will have when it is over.
 struct Announced {
     names: Vec<HeaderName>,
     make: Box<dyn FnOnce() -> HeaderMap>,
+}
+
+enum Producer {
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>),
+    File(FileStream),
 }
 
 impl BodyStream {
@@ -72,7 +80,13 @@ impl BodyStream {
         S: Stream<Item = Result<Bytes, E>> + 'static,
         E: Into<BoxError> + 'static,
     {
-        BodyStream { pieces: Box::pin(Pieces { inner: pieces }), size: None, trailers: None }
+        let pieces = Producer::Stream(Box::pin(Pieces { inner: pieces }));
+        BodyStream { pieces, size: None, trailers: None }
+    }
+
+    /// Pieces of a file, of `size` bytes together.
+    pub(crate) fn of_file(pieces: FileStream, size: u64) -> BodyStream {
+        BodyStream { pieces: Producer::File(pieces), size: Some(size), trailers: None }
     }
 
     /// The same content with its size in bytes, which becomes `Content-Length`. A stream that
@@ -121,7 +135,8 @@ impl BodyStream {
         make: impl FnOnce() -> HeaderMap + 'static,
     ) -> BodyStream {
         let names: Vec<HeaderName> = names.into_iter().filter(encode::may_trail).collect();
-        self.trailers = (!names.is_empty()).then(|| Announced { names, make: Box::new(make) });
+        self.trailers =
+            (!names.is_empty()).then(|| Box::new(Announced { names, make: Box::new(make) }));
         self
     }
 
@@ -146,7 +161,8 @@ impl BodyStream {
 
     /// The trailers that were announced, once the content is out.
     pub(crate) fn make_trailers(&mut self) -> HeaderMap {
-        let Some(Announced { names, make }) = self.trailers.take() else { return HeaderMap::new() };
+        let Some(announced) = self.trailers.take() else { return HeaderMap::new() };
+        let Announced { names, make } = *announced;
         let made = make();
         let announced = |name: &HeaderName| names.contains(name);
         let fields = made.iter().filter(|(name, _)| announced(name));
@@ -166,7 +182,18 @@ impl BodyStream {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        self.pieces.as_mut().poll_next(context)
+        match &mut self.pieces {
+            Producer::Stream(pieces) => pieces.as_mut().poll_next(context),
+            Producer::File(file) => file.poll_piece(context).map_err(BoxError::from),
+        }
+    }
+
+    /// What comes next, where that is a range of a file that can be sent without reading it.
+    pub(crate) fn next_range(&mut self) -> Option<FileRange> {
+        match &mut self.pieces {
+            Producer::Stream(_) => None,
+            Producer::File(file) => file.next_range(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
-use crate::serve::{self, Site};
+use crate::serve::{self, Sites};
 use crate::state::{Reach, StateMaker};
 use crate::stats::{ServerStats, ShardStats};
 
@@ -43,7 +43,8 @@ pub struct App {
     trailing_slash: TrailingSlash,
     runtime: Config,
     server: ServerConfig,
-    addresses: Vec<Address>,
+    /// Where to listen; `None` stands for the application's own settings.
+    listeners: Vec<(Address, Option<ServerConfig>)>,
     is_quiet: bool,
 }
 
@@ -167,7 +168,7 @@ impl App {
         self
     }
 
-    /// Limits and deadlines.
+    /// Limits and deadlines, for every listener that has none of its own.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> App {
         self.server = config;
@@ -185,7 +186,31 @@ impl App {
     /// One more address to listen on, beside the one that is given when the server is started.
     #[must_use]
     pub fn listen(mut self, address: Address) -> App {
-        self.addresses.push(address);
+        self.listeners.push((address, None));
+        self
+    }
+
+    /// As [`listen`](App::listen), with limits and deadlines of its own: narrow ones for an address
+    /// that anybody reaches, wide ones for one that only a proxy or a colleague does.
+    ///
+    /// A limit that a route sets for its bodies holds whatever the listener. The drain is one for
+    /// all: [`ServerConfig::drain_timeout`] counts in the application's settings alone.
+    ///
+    /// ```no_run
+    /// use corelane::{Address, App, ServerConfig, get};
+    ///
+    /// fn main() -> corelane::Result<()> {
+    ///     let mut uploads = ServerConfig { body_bytes_max: 1 << 30, ..ServerConfig::default() };
+    ///     uploads.limits.head_bytes_max = 64 * 1024;
+    ///     App::new()
+    ///         .route("/", get(async || "Hello, World!"))
+    ///         .listen_with(Address::Unix("/run/app.sock".into()), uploads)
+    ///         .serve("0.0.0.0:8080")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn listen_with(mut self, address: Address, config: ServerConfig) -> App {
+        self.listeners.push((address, Some(config)));
         self
     }
 
@@ -222,29 +247,38 @@ impl App {
     /// # Errors
     /// As [`serve`](App::serve).
     pub fn start(mut self, addresses: impl IntoAddresses) -> Result<Server> {
-        self.addresses.splice(..0, addresses.into_addresses()?);
-        if self.addresses.is_empty() {
+        let addresses = addresses.into_addresses()?.into_iter();
+        self.listeners.splice(..0, addresses.map(|address| (address, None)));
+        if self.listeners.is_empty() {
             return Err(ConfigError::new("listen", "name at least one address").into());
         }
-        self.server.check()?;
+        let own = self.listeners.iter().filter_map(|(_, config)| config.as_ref());
+        [&self.server].into_iter().chain(own).try_for_each(ServerConfig::check)?;
         self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let shard_count = checked.cpus().len();
-        let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
-        let addresses = sockets.addresses().to_vec();
-        let connections_max = connections_max(&self.server, shard_count)?;
+        let config = Arc::new(self.server);
+        let (mut sockets, mut configs, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        for (address, own) in self.listeners {
+            let config = own.map_or_else(|| Arc::clone(&config), Arc::new);
+            let bound = BoundSockets::bind(&[address], shard_count, &config.listen)?;
+            addresses.extend_from_slice(bound.addresses());
+            sockets.push(bound);
+            configs.push(config);
+        }
+        let connections_max = connections_max(&config, shard_count)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Arc::new(Plan {
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            config: Arc::new(self.server),
+            configs,
             connections_max,
-            sockets: Mutex::new(Some(sockets)),
+            sockets: Mutex::new(sockets),
             stats: stats.clone(),
         });
-        let drain_timeout = plan.config.drain_timeout;
+        let drain_timeout = config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
         Ok(Server { handle, addresses, cpus, stats, drain_timeout })
@@ -271,8 +305,8 @@ impl App {
             router: self.router,
             trailing_slash: self.trailing_slash,
             connections_max: self.server.connections_max.unwrap_or(usize::MAX),
-            config: Arc::new(self.server),
-            sockets: Mutex::new(None),
+            configs: vec![Arc::new(self.server)],
+            sockets: Mutex::default(),
             stats: stats.clone(),
         });
         for index in 0..shard_count {
@@ -297,22 +331,27 @@ struct Plan {
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
-    config: Arc<ServerConfig>,
+    /// The settings of each listener.
+    configs: Vec<Arc<ServerConfig>>,
     connections_max: usize,
-    sockets: Mutex<Option<BoundSockets>>,
+    /// The sockets of each listener.
+    sockets: Mutex<Vec<BoundSockets>>,
     stats: Vec<Arc<ServerStats>>,
 }
 
 impl Plan {
-    fn take_sockets(&self) -> Option<ShardSockets> {
+    /// The next shard's sockets, one for each listener.
+    fn take_sockets(&self) -> Vec<ShardSockets> {
         // A poisoned lock: another shard panicked while it started, and all are about to stop.
-        self.sockets.lock().ok()?.as_mut()?.pop_shard()
+        let Ok(mut sockets) = self.sockets.lock() else { return Vec::new() };
+        sockets.iter_mut().filter_map(BoundSockets::pop_shard).collect()
     }
 }
 
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
-    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
-    open_site(&shard, &plan, sockets.into_listeners()).await
+    let sockets = plan.take_sockets().into_iter();
+    let listeners = sockets.flat_map(ShardSockets::into_listeners).collect();
+    open_site(&shard, &plan, listeners).await
 }
 
 /// Makes the shard's state and routes, then begins to accept.
@@ -327,10 +366,9 @@ async fn open_site(
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
-    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
-    let site = Rc::new(site);
-    for listener in listeners {
-        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
+    let mut sites = Sites::new(Rc::new(table), stats, plan.connections_max);
+    for (listener, config) in listeners.into_iter().zip(&plan.configs) {
+        shard.spawn(serve::accept(Rc::clone(shard), sites.of(config), listener));
     }
     Ok(())
 }

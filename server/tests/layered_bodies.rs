@@ -22,7 +22,7 @@ impl Middleware for Gate {
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
         match exchange.header("x-key") {
             Some(_) => inner.call(exchange),
-            None => Reply::ready(StatusCode::UNAUTHORIZED),
+            None => Reply::ready(StatusCode::FORBIDDEN),
         }
     }
 }
@@ -32,7 +32,7 @@ async fn gate(Headers(fields): Headers, next: Next) -> Response {
     corelane::runtime::sleep(Duration::from_millis(1)).await;
     match fields.contains_key("x-key") {
         true => next.run().await,
-        false => StatusCode::UNAUTHORIZED.into_response(),
+        false => StatusCode::FORBIDDEN.into_response(),
     }
 }
 
@@ -95,7 +95,7 @@ fn a_refusal_does_not_wait_for_the_body() {
             let mut client = server.connect();
             client.send(request("POST", path, fields) + begun);
             let response = client.any_response_to("POST").expect("final");
-            assert_eq!(response.status, 401, "{path} {fields:?}");
+            assert_eq!(response.status, 403, "{path} {fields:?}");
             assert!(response.says_close(), "{path} {fields:?}: the rest is not waited for");
             client.half_close();
             client.expect_closed();
@@ -111,7 +111,7 @@ fn a_small_body_that_was_refused_is_thrown_away() {
         let mut client = server.connect();
         client.send(request("POST", path, "Content-Length: 5\r\n"));
         let response = client.any_response_to("POST").expect("final");
-        assert_eq!((response.status, response.says_close()), (401, false), "{path}");
+        assert_eq!((response.status, response.says_close()), (403, false), "{path}");
         client.send("hello".to_owned() + &support::get("/get"));
         assert_eq!(client.response().text(), "got", "{path}");
     }

@@ -1,5 +1,7 @@
 //! What one shard's server counts: written by the shard alone, read by anyone.
 
+use std::sync::Arc;
+
 use corelane_runtime::Counter;
 use http::StatusCode;
 
@@ -17,7 +19,8 @@ pub struct ServerStats {
     pub refused: [Counter; ProtocolError::ALL.len()],
     /// Connections that were closed because a deadline passed, by [`Deadline`].
     pub timeouts: [Counter; Deadline::ALL.len()],
-    /// Handlers that panicked.
+    /// Handlers, middleware and streams that panicked, caught by
+    /// [`CatchPanic`](crate::middleware::CatchPanic) or not.
     pub handler_panics: Counter,
     /// Exchanges whose peer went away before its answer was complete.
     pub peers_gone: Counter,
@@ -38,6 +41,9 @@ impl Default for ServerStats {
         }
     }
 }
+
+/// The counters as what a shard keeps, for those who are called without them.
+pub(crate) struct ShardStats(pub(crate) Arc<ServerStats>);
 
 impl ServerStats {
     pub(crate) fn count_response(&self, status: StatusCode) {

@@ -210,6 +210,11 @@ impl Shard {
         self.remote.heartbeat.begin(activity);
     }
 
+    /// The name of the activity that was begun last in this turn, for log lines. Allocates.
+    pub fn activity(&self) -> Option<String> {
+        self.remote.heartbeat.activity()
+    }
+
     /// Keeps a value for this shard, one of each type; gives back the one it replaces.
     pub fn set_local<T: 'static>(&self, value: Rc<T>) -> Option<Rc<T>> {
         let mut locals = self.locals.borrow_mut();

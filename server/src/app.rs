@@ -21,7 +21,7 @@ use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Sites};
 use crate::server::Server;
 use crate::state::{Reach, StateMaker};
-use crate::stats::ServerStats;
+use crate::stats::{ServerStats, ShardStats};
 
 /// Descriptors that are kept for files, rings and logs when connections are counted.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -397,6 +397,7 @@ async fn open_site(
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
+    shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
     let mut sites = Sites::new(Rc::new(table), stats, plan.connections_max, plan.slow_threshold);
     let tally = Rc::clone(sites.tally());
     shard.on_turn_end(move |end| tally.settle(end));

@@ -4,7 +4,7 @@ pub(crate) mod histogram;
 mod route;
 mod slow;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use corelane_runtime::Counter;
 use http::StatusCode;
@@ -26,7 +26,8 @@ pub struct ServerStats {
     pub refused: [Counter; ProtocolError::ALL.len()],
     /// Connections that were closed because a deadline passed, by [`Deadline`].
     pub timeouts: [Counter; Deadline::ALL.len()],
-    /// Handlers that panicked.
+    /// Handlers, middleware and streams that panicked, caught by
+    /// [`CatchPanic`](crate::middleware::CatchPanic) or not.
     pub handler_panics: Counter,
     /// Exchanges whose peer went away before its answer was complete.
     pub peers_gone: Counter,
@@ -60,6 +61,9 @@ impl Default for ServerStats {
         }
     }
 }
+
+/// The counters as what a shard keeps, for those who are called without them.
+pub(crate) struct ShardStats(pub(crate) Arc<ServerStats>);
 
 impl ServerStats {
     /// What is counted for each route: empty before the shard has its routes.

@@ -126,8 +126,8 @@ impl Head {
         };
         let is_host = match named("host")[..] {
             [] => is_old,
-            // Where the target names a host, the field must name it too.
-            [b""] => matches!(target, [b'/', ..] | b"*"),
+            // Only `*` has no authority; every other target is that of a URI with a host.
+            [b""] => target == b"*",
             [host] => is_authority(host),
             _ => false,
         };

@@ -18,10 +18,11 @@ use super::collect::Collect;
 use super::finished::Finished;
 use super::pace::Pace;
 use super::unread::awaits_continue;
-use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source};
+use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source, trailing};
+use crate::faults::guard;
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
-use crate::response::{RequestFacts, Responder, Rest, guard};
+use crate::response::{RequestFacts, Responder, Rest};
 use crate::router::{Found, Table, normalize};
 
 /// A connection and where its exchanges stand.
@@ -46,6 +47,8 @@ pub(super) struct Conversation {
     pub(super) is_answering: bool,
     /// Whether the body that is being received came with a HEAD.
     is_body_of_head: bool,
+    /// The route of the current exchange, as the shard's watch and the log know it.
+    pub(super) activity: Activity,
     /// How much time the peer has left to take its answers, over the whole connection.
     pub(super) send_pace: Pace,
     /// When the head of the present exchange was there, or of the last one.
@@ -94,7 +97,6 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
-    pub(super) activity: Activity,
     /// When the handler was called.
     pub(super) called: Moment,
     pub(super) channel: Option<Rc<Channel>>,
@@ -105,7 +107,7 @@ pub(super) struct Pending {
 /// How one exchange went.
 pub(super) enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts, Activity),
+    Pending(Call, RequestFacts),
 }
 
 impl Conversation {
@@ -125,6 +127,7 @@ impl Conversation {
             is_peer_done: false,
             is_answering: false,
             is_body_of_head: false,
+            activity: Activity::default(),
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
             began: shard.now(),
             is_in_exchange: false,
@@ -172,8 +175,9 @@ impl Conversation {
                     }
                 }
                 Step::End { consumed } => {
+                    let end = &bytes[*at..];
                     *at += consumed;
-                    if let Some(next) = self.on_end(context) {
+                    if let Some(next) = self.on_end(end, context) {
                         return next;
                     }
                 }
@@ -204,42 +208,47 @@ impl Conversation {
             return self.after(answer);
         }
         self.is_body_of_head = head.method == Method::HEAD;
-        match self.body_use(&head, before) {
+        let (body_use, is_layered) = match self.body_use(&head, before) {
+            Ok(wanted) => wanted,
             Err(error) => {
                 self.refuse(error, before);
-                Some(Next::Close)
+                return Some(Next::Close);
             }
-            Ok(BodyUse::Unused) => self.answer_without_body(&head, before, rest, context),
-            Ok(BodyUse::Whole) => match head.framing {
-                Framing::Length(size) if size <= rest.len() as u64 => {
-                    let body = &mut rest[..size as usize];
-                    *at += body.len();
-                    self.take_body(body);
-                    let site = Rc::clone(&self.site);
-                    let fields = site.fields.borrow();
-                    let source = Source::Whole(body);
-                    let answer = self.answer(&head, before, fields.spans(), source, context);
-                    self.after(answer)
-                }
-                _ => {
-                    self.ask_for_body(&head, rest);
-                    let pace = self.body_pace();
-                    let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
-                    self.phase = Phase::Collect(collect);
-                    None
-                }
-            },
-            Ok(BodyUse::Stream) => self.answer_with_stream(&head, before, rest, context),
+        };
+        match (body_use, head.framing) {
+            (BodyUse::Unused, _) => self.answer_without_body(&head, before, rest, context),
+            (BodyUse::Whole, Framing::Length(size)) if size <= rest.len() as u64 => {
+                let body = &mut rest[..size as usize];
+                *at += body.len();
+                self.take_body(body);
+                let site = Rc::clone(&self.site);
+                let fields = site.fields.borrow();
+                let source = Source::Whole(body);
+                let answer = self.answer(&head, before, fields.spans(), source, context);
+                self.after(answer)
+            }
+            // Nobody is to be asked before the rest of the body is received.
+            (BodyUse::Whole, _) if !is_layered => {
+                self.ask_for_body(&head, rest);
+                let pace = self.body_pace();
+                let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
+                self.phase = Phase::Collect(collect);
+                None
+            }
+            // Middleware sees the head first; the chain collects the body once all have let it in.
+            (BodyUse::Whole | BodyUse::Stream, _) => {
+                self.answer_with_stream(&head, before, rest, context)
+            }
         }
     }
 
-    /// What the route wants of the body, once its limit is checked.
-    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
+    /// What the route wants of the body, once its limit is checked, and whether it has middleware.
+    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<(BodyUse, bool), ProtocolError> {
         let mut path = None;
         let config = &self.site.config;
         let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
-        Ok(endpoint.body_use())
+        Ok((endpoint.body_use(), endpoint.is_layered()))
     }
 
     /// The body is there, whole, and is used up.
@@ -294,29 +303,24 @@ impl Conversation {
         true
     }
 
-    /// The body is complete. `None`: its bytes were for nobody, go on.
-    fn on_end(&mut self, context: &mut Context<'_>) -> Option<Option<Next>> {
+    /// The body is complete; `end` holds its trailers. `None`: its bytes were for nobody, go on.
+    fn on_end(&mut self, end: &[u8], context: &mut Context<'_>) -> Option<Option<Next>> {
         let Phase::Collect(collect) = mem::replace(&mut self.phase, Phase::Heads) else {
             return None;
         };
-        let Collect { head, bytes, fields, mut body, .. } = *collect;
-        let answer = self.answer(&head, &bytes, &fields, Source::Whole(&mut body), context);
+        let Collect { head, bytes, fields, body, .. } = *collect;
+        let trailers = trailing(&self.site.fields.borrow(), end);
+        let source = Source::Owned { bytes: body, trailers };
+        let answer = self.answer(&head, &bytes, &fields, source, context);
         Some(self.after(answer))
     }
 
     /// For an exchange whose body is not streamed.
     pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts, activity) => {
+            Answer::Pending(call, facts) => {
                 let (called, channel, awaits_continue) = (self.shard.now(), None, false);
-                Some(Next::Call(Pending {
-                    call,
-                    facts,
-                    activity,
-                    called,
-                    channel,
-                    awaits_continue,
-                }))
+                Some(Next::Call(Pending { call, facts, called, channel, awaits_continue }))
             }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest, None)),
@@ -370,15 +374,13 @@ impl Conversation {
             extensions: Extensions::default(),
         };
         let mut running = None;
-        self.shard.begin_activity(route.activity);
+        self.activity = route.activity;
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             running = endpoint.answer(&mut exchange, context, responder);
         });
-        if !ended {
-            site.stats.handler_panics.add(1);
-        }
         match running {
-            Some(call) if ended => Answer::Pending(call, facts, route.activity),
+            Some(call) if ended => Answer::Pending(call, facts),
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 self.end_exchange(keeps_alive);
@@ -405,19 +407,16 @@ impl Conversation {
         facts.closes_unread = self.closes_unread(pending);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
-        self.shard.begin_activity(pending.activity);
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });
         if ended && is_pending {
             return Poll::Pending;
         }
-        if !ended {
-            site.stats.handler_panics.add(1);
-        }
         let (status, keeps_alive, rest) = responder.finish();
         self.end_exchange(keeps_alive);
-        self.note_answer(pending.activity, status, pending.called, start, &rest);
+        self.note_answer(self.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
     }
 

@@ -307,11 +307,6 @@ impl Shard {
         self.tasks.live_count()
     }
 
-    /// Whether glommio does something for a task of this shard.
-    pub(crate) fn uses_disk(&self) -> bool {
-        self.disk_operation_count.get() > 0
-    }
-
     /// Whether nothing is open and nothing in flight.
     pub fn is_quiet(&self) -> bool {
         self.driver.slot_count() == 0

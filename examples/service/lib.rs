@@ -23,7 +23,10 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Ok(prepared) => prepared,
         Err(problem) => return fail(2, &problem),
     };
-    match app.cores(options.cores).balance(options.balance).serve(options.listen) {
+    let app = app.cores(options.cores).balance(options.balance);
+    let app = app.concurrency_max(options.limit_concurrency);
+    let app = options.pid_file.into_iter().fold(app, App::pid_file);
+    match app.serve(options.listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Config(error)) => fail(2, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),

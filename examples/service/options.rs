@@ -4,6 +4,8 @@
 //! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
 //! balance = "hash"                          # or "least_connections"
+//! limit_concurrency = "none"                # or "auto", or a count
+//! pid_file = "service.pid"                  # relative to this file's folder
 //! ```
 
 use std::fmt::Display;
@@ -14,8 +16,11 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
 use corelane::runtime::Balance;
-use corelane::{Address, Cores};
+use corelane::{Address, Concurrency, Cores};
 use toml::de::{DeTable, DeValue};
+
+/// The keys that every service has behind its own ones.
+const SHARED: [&str; 3] = ["balance", "limit_concurrency", "pid_file"];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -31,6 +36,12 @@ pub struct Flags {
     /// Which shard serves a connection: hash or least_connections [default: hash]
     #[arg(long, value_name = "POLICY")]
     balance: Option<Balance>,
+    /// Requests that a shard takes on at once: a count, auto or none [default: none]
+    #[arg(long, value_name = "COUNT")]
+    limit_concurrency: Option<Concurrency>,
+    /// Keeps the process's number in this file, for corelane restart
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,6 +56,10 @@ pub struct Options {
     pub cores: Cores,
     /// Which shard serves a connection.
     pub balance: Balance,
+    /// Requests that a shard takes on at once.
+    pub limit_concurrency: Concurrency,
+    /// The file that is to have the process's number in it.
+    pub pid_file: Option<PathBuf>,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -70,7 +85,18 @@ impl Flags {
         let balance = self.balance.or(file.balance).unwrap_or_default();
         let folder = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
-        Ok(Options { listen, cores, balance, others: file.others, folder })
+        let limit_concurrency = self.limit_concurrency.or(file.limit_concurrency);
+        let limit_concurrency = limit_concurrency.unwrap_or_default();
+        let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
+        Ok(Options {
+            listen,
+            cores,
+            balance,
+            limit_concurrency,
+            pid_file,
+            others: file.others,
+            folder,
+        })
     }
 }
 
@@ -96,6 +122,8 @@ struct Settings {
     listen: Vec<Address>,
     cores: Option<Cores>,
     balance: Option<Balance>,
+    limit_concurrency: Option<Concurrency>,
+    pid_file: Option<PathBuf>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -133,9 +161,13 @@ impl Settings {
                 ("listen", _) => addresses(&value).map(|listen| settings.listen = listen),
                 ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
                 ("balance", _) => parse(&value).map(|balance| settings.balance = Some(balance)),
+                ("limit_concurrency", _) => {
+                    parse(&value).map(|limit| settings.limit_concurrency = Some(limit))
+                }
+                ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
-                    let known = [&["listen", "cores"], others, &["balance"]].concat().join(", ");
+                    let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
                     let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }

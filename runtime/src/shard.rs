@@ -192,9 +192,14 @@ impl Shard {
     /// [`turn_budget`](crate::ShardConfig::turn_budget); for loops that compute. Reads the clock,
     /// about 25 ns.
     pub async fn yield_if_needed(&self) {
-        if self.host.now() - self.now() >= self.turn_budget {
+        if self.turn_time() >= self.turn_budget {
             self.yield_now().await;
         }
+    }
+
+    /// How long the tasks of this turn have run by now. Reads the clock, about 25 ns.
+    pub fn turn_time(&self) -> Duration {
+        self.host.now() - self.now()
     }
 
     /// Names the shard's activities, by their index, for the log lines of stalls.

@@ -1,14 +1,15 @@
 //! The application: routes, per-shard state, settings; and how it is started.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Mesh,
-    OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats,
-    Stopper, Topology, launch,
+    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Inherited, Lifecycle,
+    Listener, Mesh, OffloadConfig, OffloadStats, Restart, Shard, ShardConfig, ShardId, Stage,
+    StartError, Stats, Stopper, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
@@ -17,6 +18,8 @@ use crate::error::{BoxError, Error, Result};
 use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
+use crate::overload::Concurrency;
+use crate::process::Process;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site};
 use crate::state::{Reach, StateMaker};
@@ -45,6 +48,8 @@ pub struct App {
     server: ServerConfig,
     addresses: Vec<Address>,
     is_quiet: bool,
+    inherits: bool,
+    pid_file: Option<PathBuf>,
 }
 
 impl App {
@@ -182,6 +187,14 @@ impl App {
         self
     }
 
+    /// How many requests a shard takes on at once. Default: all that come. The same as
+    /// [`OverloadConfig::concurrency_max`](crate::OverloadConfig) of the server's settings.
+    #[must_use]
+    pub fn concurrency_max(mut self, concurrency: Concurrency) -> App {
+        self.server.overload.concurrency_max = concurrency;
+        self
+    }
+
     /// One more address to listen on, beside the one that is given when the server is started.
     #[must_use]
     pub fn listen(mut self, address: Address) -> App {
@@ -196,7 +209,24 @@ impl App {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
+    /// Takes the listening sockets that a predecessor or systemd hands to this process, where an
+    /// address of theirs is listened on; [`serve`](App::serve) always does. Once a process.
+    #[must_use]
+    pub fn inherit(mut self) -> App {
+        self.inherits = true;
+        self
+    }
+
+    /// Keeps the process's number in a file while [`serve`](App::serve) or
+    /// [`Server::run`] serves: for `corelane restart --pid-file`.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> App {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once. SIGUSR2 starts
+    /// the program anew and hands the listening sockets over ([`Server::run`]).
     ///
     /// Listens on one address or several ([`IntoAddresses`]), beside those of
     /// [`listen`](App::listen). Prints one line to standard output when it is ready.
@@ -205,16 +235,14 @@ impl App {
     /// A setting or route that can not be obeyed, an address that can not be listened on, a
     /// machine without io_uring, a shard that failed.
     pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
-        let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
-        let server = self.start(addresses)?;
-        let signals = SignalWatch::new(server.stopper(), patience);
-        let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
+        let is_quiet = self.is_quiet;
+        let server = self.inherit().start(addresses)?;
         if !is_quiet {
             use std::io::Write;
             // A closed standard output must not end the server.
             let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
         }
-        server.join()
+        server.run()
     }
 
     /// Starts the server and returns, for programs that have threads and signals of their own.
@@ -231,7 +259,12 @@ impl App {
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let shard_count = checked.cpus().len();
-        let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
+        let mut inherited = if self.inherits { Inherited::take()? } else { Inherited::default() };
+        let predecessor = inherited.take_predecessor();
+        let listen = &self.server.listen;
+        inherited.expect(&self.addresses);
+        let sockets = BoundSockets::prepare(&self.addresses, shard_count, listen, &mut inherited)?;
+        inherited.close_rest();
         let addresses = sockets.addresses().to_vec();
         let connections_max = connections_max(&self.server, shard_count)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
@@ -241,13 +274,16 @@ impl App {
             trailing_slash: self.trailing_slash,
             config: Arc::new(self.server),
             connections_max,
-            sockets: Mutex::new(Some(sockets)),
             stats: stats.clone(),
         });
         let drain_timeout = plan.config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
-        Ok(Server { handle, addresses, cpus, stats, drain_timeout })
+        let restart = Restart::new(handle.mesh(), handle.stopper(), sockets.names());
+        let process = Process { predecessor, restart, pid_file: self.pid_file };
+        let server = Server { handle, addresses, cpus, stats, drain_timeout, process };
+        server.open(sockets)?;
+        Ok(server)
     }
 }
 
@@ -272,14 +308,17 @@ impl App {
             trailing_slash: self.trailing_slash,
             connections_max: self.server.connections_max.unwrap_or(usize::MAX),
             config: Arc::new(self.server),
-            sockets: Mutex::new(None),
             stats: stats.clone(),
         });
         for index in 0..shard_count {
             let id = corelane_runtime::ShardId(index);
             let (plan, shard) = (Rc::clone(&plan), Rc::clone(simulation.shard(id)));
             let listeners = vec![simulation.listen(id, address)];
-            let opened = async move { open_site(&shard, &plan, listeners).await };
+            let opened = async move {
+                let site = prepare_site(&shard, &plan).await?;
+                accept_from(&shard, &site, listeners);
+                Ok(())
+            };
             simulation.block_on(id, opened).map_err(corelane_runtime::RuntimeError::Start)?;
         }
         Ok(stats)
@@ -299,39 +338,30 @@ struct Plan {
     states: Vec<StateMaker>,
     config: Arc<ServerConfig>,
     connections_max: usize,
-    sockets: Mutex<Option<BoundSockets>>,
     stats: Vec<Arc<ServerStats>>,
 }
 
-impl Plan {
-    fn take_sockets(&self) -> Option<ShardSockets> {
-        // A poisoned lock: another shard panicked while it started, and all are about to stop.
-        self.sockets.lock().ok()?.as_mut()?.pop_shard()
-    }
-}
-
+/// Makes all that a shard needs before it accepts; the shard keeps it.
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
-    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
-    open_site(&shard, &plan, sockets.into_listeners()).await
+    let site = prepare_site(&shard, &plan).await?;
+    shard.set_local(site);
+    Ok(())
 }
 
-/// Makes the shard's state and routes, then begins to accept.
-async fn open_site(
-    shard: &Rc<Shard>,
-    plan: &Plan,
-    listeners: Vec<Listener>,
-) -> Result<(), StartError> {
+/// Makes the shard's state and routes.
+async fn prepare_site(shard: &Rc<Shard>, plan: &Plan) -> Result<Rc<Site>, StartError> {
     for make in &plan.states {
         make(Rc::clone(shard), Reach::Shard).await?;
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
-    let site = Rc::new(site);
+    Ok(Rc::new(Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max)))
+}
+
+fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
     for listener in listeners {
-        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
+        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(site), listener));
     }
-    Ok(())
 }
 
 /// How many connections each shard may have.
@@ -358,10 +388,35 @@ pub struct Server {
     addresses: Vec<Address>,
     cpus: Vec<usize>,
     stats: Vec<Arc<ServerStats>>,
-    drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) process: Process,
 }
 
 impl Server {
+    /// Has every shard listen and accept. Not before all have started: a connection that one of
+    /// them took would be lost with a start that fails on another.
+    fn open(&self, mut sockets: BoundSockets) -> Result<()> {
+        sockets.listen()?;
+        for index in (0..self.shard_count()).rev() {
+            let Some(own) = sockets.pop_shard() else { break };
+            let accept = move |shard: &Shard| {
+                let Some(site) = shard.local::<Site>() else { return };
+                accept_from(&Shard::current(), &site, own.into_listeners());
+            };
+            if self.mesh().call(ShardId(index), accept).is_err() {
+                // It has failed: `join` says with what.
+                break;
+            }
+        }
+        self.lifecycle().advance(Stage::Ready);
+        Ok(())
+    }
+
+    /// How far the server is: starting, ready, draining.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        self.handle.lifecycle()
+    }
+
     /// Where it listens, with the ports that were chosen where port zero was asked for.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
@@ -415,7 +470,7 @@ impl Server {
     pub fn ready_line(&self) -> String {
         let link = |address: &Address| match address {
             Address::Tcp(address) => format!("http://{address}"),
-            Address::Unix(_) => address.to_string(),
+            _ => address.to_string(),
         };
         let addresses: Vec<String> = self.addresses.iter().map(link).collect();
         let count = self.cpus.len();

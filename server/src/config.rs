@@ -5,6 +5,8 @@ use std::time::Duration;
 use corelane_runtime::{ConfigError, ListenConfig};
 
 use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
+use crate::overload::OverloadConfig;
+use crate::proxy::ProxyConfig;
 
 /// Limits and deadlines of every connection. `docs/limits.md` lists what happens when one is hit.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,10 @@ pub struct ServerConfig {
     pub linger_timeout: Duration,
     /// Bytes that are received while lingering. Default 64 KiB.
     pub linger_bytes_max: usize,
+    /// Whom to believe about the addresses of clients. Default: nobody.
+    pub proxy: ProxyConfig,
+    /// What becomes of more requests than a shard can answer.
+    pub overload: OverloadConfig,
     /// How long a drain may take before what is unfinished is cut off. Default 30 s.
     pub drain_timeout: Duration,
     /// The value of the `Server` field; `None` leaves the field out. Default `corelane`, without
@@ -76,6 +82,8 @@ impl Default for ServerConfig {
             send_bytes_per_second_min: 500,
             linger_timeout: Duration::from_secs(1),
             linger_bytes_max: 64 * 1024,
+            proxy: ProxyConfig::default(),
+            overload: OverloadConfig::default(),
             drain_timeout: Duration::from_secs(30),
             server_name: Some("corelane".to_owned()),
             listen: ListenConfig::default(),
@@ -91,6 +99,8 @@ impl ServerConfig {
         within("field_count_max", field_count_max, 1..=FIELD_COUNT_CAP)?;
         within("pipelined_max", self.pipelined_max, 1..=1 << 20)?;
         within("connections_max", self.connections_max.unwrap_or(1), 1..=usize::MAX)?;
+        self.overload.check()?;
+        self.proxy.check()?;
         let rates = [
             ("body_bytes_per_second_min", self.body_bytes_per_second_min),
             ("send_bytes_per_second_min", self.send_bytes_per_second_min),

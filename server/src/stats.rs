@@ -17,6 +17,11 @@ pub struct ServerStats {
     pub refused: [Counter; ProtocolError::ALL.len()],
     /// Connections that were closed because a deadline passed, by [`Deadline`].
     pub timeouts: [Counter; Deadline::ALL.len()],
+    /// Requests that were refused because there were too many.
+    pub requests_shed: Counter,
+    /// Connections that were closed because they did not begin with a PROXY protocol head of
+    /// somebody who is trusted.
+    pub not_proxied: Counter,
     /// Handlers that panicked.
     pub handler_panics: Counter,
     /// Exchanges whose peer went away before its answer was complete.
@@ -32,6 +37,8 @@ impl Default for ServerStats {
             responses: Default::default(),
             refused: std::array::from_fn(|_| Counter::default()),
             timeouts: Default::default(),
+            requests_shed: Counter::default(),
+            not_proxied: Counter::default(),
             handler_panics: Counter::default(),
             peers_gone: Counter::default(),
             connections_full: Counter::default(),

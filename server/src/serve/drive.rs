@@ -28,6 +28,10 @@ use crate::stats::Deadline;
 /// request may be on its way already, and closing then would look like a lost one.
 const DRAIN_QUIET: Duration = Duration::from_millis(250);
 
+/// As `DRAIN_QUIET`, for a connection without a request so far: who connects is about to send one,
+/// and a client repeats by itself only what it sent on a connection that had been used before.
+const DRAIN_QUIET_FRESH: Duration = Duration::from_secs(2);
+
 /// Why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -39,6 +43,8 @@ pub(super) enum Ended {
     PeerGone,
     /// A deadline passed.
     TimedOut(Deadline),
+    /// It did not begin with the head that it has to begin with, or not by whom it may.
+    NotProxied,
     /// The shard drains and the connection was idle.
     Drained,
     /// An answer can not be completed, which its framing tells the peer.
@@ -75,6 +81,7 @@ impl Conversation {
                 return;
             }
             Ended::TimedOut(_) => return,
+            Ended::NotProxied => return self.site.stats.not_proxied.add(1),
         }
         self.flush();
         if self.sent(0).await.is_ok() {
@@ -84,6 +91,11 @@ impl Conversation {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut next = Next::Read;
+        if self.site.config.proxy.has_protocol_head {
+            // Boxed, so that a connection without such a head has no room for one.
+            Box::pin(self.take_proxy_head()).await?;
+            next = self.go_on().await;
+        }
         loop {
             self.flush();
             next = match next {
@@ -136,6 +148,7 @@ impl Conversation {
 
     /// Processes what was copied out before.
     fn go_on(&mut self) -> impl Future<Output = Next> {
+        self.in_flight = None;
         poll_fn(move |context| Poll::Ready(self.process_input(context)))
     }
 
@@ -196,7 +209,7 @@ impl Conversation {
         }
     }
 
-    fn poll_receive(
+    pub(super) fn poll_receive(
         &mut self,
         kind: Deadline,
         context: &mut Context<'_>,
@@ -211,7 +224,8 @@ impl Conversation {
         }
         let is_expired = self.timer.poll_expired(context).is_ready();
         if self.shard.is_draining() && matches!(kind, Deadline::Idle | Deadline::FirstByte) {
-            let idle_from = self.quiet_since + DRAIN_QUIET;
+            let quiet = if self.has_served { DRAIN_QUIET } else { DRAIN_QUIET_FRESH };
+            let idle_from = self.quiet_since + quiet;
             if is_expired || self.shard.now() >= idle_from {
                 return Poll::Ready(Err(Ended::Drained));
             }
@@ -225,7 +239,7 @@ impl Conversation {
     }
 
     /// By when the peer must have sent something, and what it is late with otherwise.
-    fn next_deadline(&mut self) -> (Moment, Deadline) {
+    pub(super) fn next_deadline(&mut self) -> (Moment, Deadline) {
         let now = self.shard.now();
         let config = &self.site.config;
         match &mut self.phase {

@@ -4,7 +4,9 @@ mod call;
 mod collect;
 mod conversation;
 mod drive;
+mod ending;
 mod pace;
+mod proxied;
 mod stream_out;
 mod unread;
 
@@ -19,6 +21,9 @@ use corelane_runtime::{Listener, Shard};
 use crate::config::ServerConfig;
 use crate::date::CommonFields;
 use crate::http1::Fields;
+use crate::overload::Overload;
+use crate::proxy::ProxyConfig;
+use crate::response::Responder;
 use crate::router::Table;
 use crate::stats::ServerStats;
 use conversation::Conversation;
@@ -32,6 +37,8 @@ pub(crate) struct Site {
     fields: RefCell<Fields>,
     common: RefCell<CommonFields>,
     room: Room,
+    overload: Rc<Overload>,
+    proxy: Rc<ProxyConfig>,
 }
 
 impl Site {
@@ -43,7 +50,17 @@ impl Site {
     ) -> Site {
         let common = RefCell::new(CommonFields::new(config.server_name.as_deref()));
         let fields = RefCell::new(Fields::new());
-        Site { config, table, stats, fields, common, room: Room::new(connections_max) }
+        let overload = Rc::new(Overload::new(&config.overload));
+        let proxy = Rc::new(config.proxy.clone());
+        let room = Room::new(connections_max);
+        Site { config, table, stats, fields, common, room, overload, proxy }
+    }
+
+    /// Answers a request that is one too many.
+    #[cold]
+    fn shed(&self, responder: &mut Responder<'_>) {
+        self.stats.requests_shed.add(1);
+        self.overload.refuse(responder);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The application: routes, per-shard state, settings; and how it is started.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use crate::middleware::Layer;
 use crate::overload::Concurrency;
 use crate::process::Process;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
-use crate::serve::{self, Site};
+use crate::serve::{self, Site, Sites};
 use crate::state::{Reach, StateMaker};
 use crate::stats::ServerStats;
 
@@ -46,7 +47,8 @@ pub struct App {
     trailing_slash: TrailingSlash,
     runtime: Config,
     server: ServerConfig,
-    addresses: Vec<Address>,
+    /// Where to listen; `None` stands for the application's own settings.
+    listeners: Vec<(Address, Option<ServerConfig>)>,
     is_quiet: bool,
     inherits: bool,
     pid_file: Option<PathBuf>,
@@ -172,7 +174,7 @@ impl App {
         self
     }
 
-    /// Limits and deadlines.
+    /// Limits and deadlines, for every listener that has none of its own.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> App {
         self.server = config;
@@ -198,7 +200,31 @@ impl App {
     /// One more address to listen on, beside the one that is given when the server is started.
     #[must_use]
     pub fn listen(mut self, address: Address) -> App {
-        self.addresses.push(address);
+        self.listeners.push((address, None));
+        self
+    }
+
+    /// As [`listen`](App::listen), with limits and deadlines of its own: narrow ones for an address
+    /// that anybody reaches, wide ones for one that only a proxy or a colleague does.
+    ///
+    /// A limit that a route sets for its bodies holds whatever the listener. The drain is one for
+    /// all: [`ServerConfig::drain_timeout`] counts in the application's settings alone.
+    ///
+    /// ```no_run
+    /// use corelane::{Address, App, ServerConfig, get};
+    ///
+    /// fn main() -> corelane::Result<()> {
+    ///     let mut uploads = ServerConfig { body_bytes_max: 1 << 30, ..ServerConfig::default() };
+    ///     uploads.limits.head_bytes_max = 64 * 1024;
+    ///     App::new()
+    ///         .route("/", get(async || "Hello, World!"))
+    ///         .listen_with(Address::Unix("/run/app.sock".into()), uploads)
+    ///         .serve("0.0.0.0:8080")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn listen_with(mut self, address: Address, config: ServerConfig) -> App {
+        self.listeners.push((address, Some(config)));
         self
     }
 
@@ -250,39 +276,49 @@ impl App {
     /// # Errors
     /// As [`serve`](App::serve).
     pub fn start(mut self, addresses: impl IntoAddresses) -> Result<Server> {
-        self.addresses.splice(..0, addresses.into_addresses()?);
-        if self.addresses.is_empty() {
+        let addresses = addresses.into_addresses()?.into_iter();
+        self.listeners.splice(..0, addresses.map(|address| (address, None)));
+        if self.listeners.is_empty() {
             return Err(ConfigError::new("listen", "name at least one address").into());
         }
-        self.server.check()?;
+        let own = self.listeners.iter().filter_map(|(_, config)| config.as_ref());
+        [&self.server].into_iter().chain(own).try_for_each(ServerConfig::check)?;
         self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let shard_count = checked.cpus().len();
         let mut inherited = if self.inherits { Inherited::take()? } else { Inherited::default() };
         let predecessor = inherited.take_predecessor();
-        let listen = &self.server.listen;
-        inherited.expect(&self.addresses);
-        let sockets = BoundSockets::prepare(&self.addresses, shard_count, listen, &mut inherited)?;
+        let asked: Vec<Address> = self.listeners.iter().map(|(one, _)| one.clone()).collect();
+        inherited.expect(&asked);
+        let config = Arc::new(self.server);
+        let mut bound = Vec::new();
+        for (address, own) in self.listeners {
+            let config = own.map_or_else(|| Arc::clone(&config), Arc::new);
+            let listen = &config.listen;
+            let sockets = BoundSockets::prepare(&[address], shard_count, listen, &mut inherited)?;
+            bound.push((sockets, config));
+        }
         inherited.close_rest();
-        let addresses = sockets.addresses().to_vec();
-        let connections_max = connections_max(&self.server, shard_count)?;
+        let of_all = || bound.iter().map(|(sockets, _)| sockets);
+        let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
+        let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
+        let connections_max = connections_max(&config, shard_count)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Arc::new(Plan {
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            config: Arc::new(self.server),
             connections_max,
             stats: stats.clone(),
         });
-        let drain_timeout = plan.config.drain_timeout;
+        let drain_timeout = config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
-        let restart = Restart::new(handle.mesh(), handle.stopper(), sockets.names());
+        let restart = Restart::new(handle.mesh(), handle.stopper(), &names);
         let process = Process { predecessor, restart, pid_file: self.pid_file };
         let server = Server { handle, addresses, cpus, stats, drain_timeout, process };
-        server.open(sockets)?;
+        server.open(bound)?;
         Ok(server)
     }
 }
@@ -302,21 +338,22 @@ impl App {
         self.server.check()?;
         self.router.check(self.trailing_slash)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let config = Arc::new(self.server);
         let plan = Rc::new(Plan {
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            connections_max: self.server.connections_max.unwrap_or(usize::MAX),
-            config: Arc::new(self.server),
+            connections_max: config.connections_max.unwrap_or(usize::MAX),
             stats: stats.clone(),
         });
         for index in 0..shard_count {
             let id = corelane_runtime::ShardId(index);
             let (plan, shard) = (Rc::clone(&plan), Rc::clone(simulation.shard(id)));
+            let config = Arc::clone(&config);
             let listeners = vec![simulation.listen(id, address)];
             let opened = async move {
-                let site = prepare_site(&shard, &plan).await?;
-                accept_from(&shard, &site, listeners);
+                let mut sites = prepare_sites(&shard, &plan).await?;
+                accept_from(&shard, &sites.of(&config), listeners);
                 Ok(())
             };
             simulation.block_on(id, opened).map_err(corelane_runtime::RuntimeError::Start)?;
@@ -336,26 +373,25 @@ struct Plan {
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
-    config: Arc<ServerConfig>,
     connections_max: usize,
     stats: Vec<Arc<ServerStats>>,
 }
 
 /// Makes all that a shard needs before it accepts; the shard keeps it.
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
-    let site = prepare_site(&shard, &plan).await?;
-    shard.set_local(site);
+    let sites = prepare_sites(&shard, &plan).await?;
+    shard.set_local(Rc::new(RefCell::new(sites)));
     Ok(())
 }
 
 /// Makes the shard's state and routes.
-async fn prepare_site(shard: &Rc<Shard>, plan: &Plan) -> Result<Rc<Site>, StartError> {
+async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartError> {
     for make in &plan.states {
         make(Rc::clone(shard), Reach::Shard).await?;
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    Ok(Rc::new(Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max)))
+    Ok(Sites::new(Rc::new(table), stats, plan.connections_max))
 }
 
 fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
@@ -395,13 +431,19 @@ pub struct Server {
 impl Server {
     /// Has every shard listen and accept. Not before all have started: a connection that one of
     /// them took would be lost with a start that fails on another.
-    fn open(&self, mut sockets: BoundSockets) -> Result<()> {
-        sockets.listen()?;
+    fn open(&self, mut bound: Vec<(BoundSockets, Arc<ServerConfig>)>) -> Result<()> {
+        bound.iter().try_for_each(|(sockets, _)| sockets.listen())?;
         for index in (0..self.shard_count()).rev() {
-            let Some(own) = sockets.pop_shard() else { break };
+            let own = bound.iter_mut().filter_map(|(sockets, config)| {
+                sockets.pop_shard().map(|own| (own, Arc::clone(config)))
+            });
+            let own: Vec<_> = own.collect();
             let accept = move |shard: &Shard| {
-                let Some(site) = shard.local::<Site>() else { return };
-                accept_from(&Shard::current(), &site, own.into_listeners());
+                let Some(sites) = shard.local::<RefCell<Sites>>() else { return };
+                for (sockets, config) in own {
+                    let site = sites.borrow_mut().of(&config);
+                    accept_from(&Shard::current(), &site, sockets.into_listeners());
+                }
             };
             if self.mesh().call(ShardId(index), accept).is_err() {
                 // It has failed: `join` says with what.

@@ -8,7 +8,9 @@ use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use crate::overload::OverloadConfig;
 use crate::proxy::ProxyConfig;
 
-/// Limits and deadlines of every connection. `docs/limits.md` lists what happens when one is hit.
+/// Limits and deadlines of connections: of all ([`App::config`](crate::App::config)), or of those
+/// of one listener ([`App::listen_with`](crate::App::listen_with)). `docs/limits.md` lists what
+/// happens when one is hit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// The bounds of request heads and of framing.
@@ -20,7 +22,8 @@ pub struct ServerConfig {
     /// can stay open. Default 256 KiB. A longer rest costs less as a new connection.
     pub discard_bytes_max: u64,
     /// Connections that one shard serves at once. Default: the open-file limit less a reserve of
-    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue.
+    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue. A listener's
+    /// own are bounded by this and, with all others, by what the application says.
     pub connections_max: Option<usize>,
     /// Requests that are answered before their answers are sent and the next are looked at.
     /// Default 64.
@@ -55,7 +58,8 @@ pub struct ServerConfig {
     pub proxy: ProxyConfig,
     /// What becomes of more requests than a shard can answer.
     pub overload: OverloadConfig,
-    /// How long a drain may take before what is unfinished is cut off. Default 30 s.
+    /// How long a drain may take before what is unfinished is cut off. Default 30 s. One for the
+    /// whole application: in the settings of a listener it means nothing.
     pub drain_timeout: Duration,
     /// The value of the `Server` field; `None` leaves the field out. Default `corelane`, without
     /// a version: attackers sort by versions.

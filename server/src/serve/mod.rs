@@ -28,39 +28,65 @@ use crate::router::Table;
 use crate::stats::ServerStats;
 use conversation::Conversation;
 
-/// What the connections of one shard share.
+/// What the connections of one shard share, that were accepted with the same settings.
 pub(crate) struct Site {
     pub(crate) config: Arc<ServerConfig>,
-    pub(crate) table: Table,
+    pub(crate) table: Rc<Table>,
     pub(crate) stats: Arc<ServerStats>,
     /// Where the fields of the head that is being looked at lie. Scratch of one look.
     fields: RefCell<Fields>,
     common: RefCell<CommonFields>,
-    room: Room,
+    room: Rc<Room>,
     overload: Rc<Overload>,
     proxy: Rc<ProxyConfig>,
 }
 
 impl Site {
-    pub(crate) fn new(
-        config: Arc<ServerConfig>,
-        table: Table,
-        stats: Arc<ServerStats>,
-        connections_max: usize,
-    ) -> Site {
-        let common = RefCell::new(CommonFields::new(config.server_name.as_deref()));
-        let fields = RefCell::new(Fields::new());
-        let overload = Rc::new(Overload::new(&config.overload));
-        let proxy = Rc::new(config.proxy.clone());
-        let room = Room::new(connections_max);
-        Site { config, table, stats, fields, common, room, overload, proxy }
-    }
-
     /// Answers a request that is one too many.
     #[cold]
     fn shed(&self, responder: &mut Responder<'_>) {
         self.stats.requests_shed.add(1);
         self.overload.refuse(responder);
+    }
+}
+
+/// The sites of one shard, one for each set of settings that a listener has.
+pub(crate) struct Sites {
+    table: Rc<Table>,
+    stats: Arc<ServerStats>,
+    /// Where every connection of the shard has a place.
+    house: Rc<Room>,
+    sites: Vec<Rc<Site>>,
+}
+
+impl Sites {
+    pub(crate) fn new(table: Rc<Table>, stats: Arc<ServerStats>, connections_max: usize) -> Sites {
+        Sites { table, stats, house: Rc::new(Room::new(connections_max, None)), sites: Vec::new() }
+    }
+
+    /// The site of the listeners with these settings.
+    pub(crate) fn of(&mut self, config: &Arc<ServerConfig>) -> Rc<Site> {
+        if let Some(site) = self.sites.iter().find(|site| Arc::ptr_eq(&site.config, config)) {
+            return Rc::clone(site);
+        }
+        let site = Rc::new(self.site(config));
+        self.sites.push(Rc::clone(&site));
+        site
+    }
+
+    fn site(&self, config: &Arc<ServerConfig>) -> Site {
+        let own_room =
+            |connections_max| Rc::new(Room::new(connections_max, Some(Rc::clone(&self.house))));
+        Site {
+            config: Arc::clone(config),
+            table: Rc::clone(&self.table),
+            stats: Arc::clone(&self.stats),
+            fields: RefCell::new(Fields::new()),
+            common: RefCell::new(CommonFields::new(config.server_name.as_deref())),
+            room: config.connections_max.map_or_else(|| Rc::clone(&self.house), own_room),
+            overload: Rc::new(Overload::new(&config.overload)),
+            proxy: Rc::new(config.proxy.clone()),
+        }
     }
 }
 
@@ -95,29 +121,43 @@ async fn accept_all(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
     }
 }
 
-/// How many connections a shard may have, and who waits for one to end.
+/// How many connections there may be, and who waits for one to end.
 struct Room {
     connections_max: usize,
     open_count: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
+    /// The room that this one is a part of: a place here is a place there.
+    house: Option<Rc<Room>>,
 }
 
 impl Room {
-    fn new(connections_max: usize) -> Room {
-        Room { connections_max, open_count: Cell::new(0), waiting: RefCell::default() }
+    fn new(connections_max: usize, house: Option<Rc<Room>>) -> Room {
+        let (open_count, waiting) = (Cell::new(0), RefCell::default());
+        Room { connections_max, open_count, waiting, house }
+    }
+
+    /// This room and those that it is a part of.
+    fn and_above(&self) -> impl Iterator<Item = &Room> {
+        std::iter::successors(Some(self), |room| room.house.as_deref())
+    }
+
+    fn has_place(&self) -> bool {
+        self.and_above().all(|room| room.open_count.get() < room.connections_max)
     }
 
     /// Waits until one more connection fits. The kernel's queue holds what comes meanwhile.
     async fn free(&self, stats: &ServerStats) {
-        if self.open_count.get() < self.connections_max {
+        if self.has_place() {
             return;
         }
         stats.connections_full.add(1);
         poll_fn(|context| {
-            if self.open_count.get() < self.connections_max {
+            if self.has_place() {
                 return Poll::Ready(());
             }
-            self.waiting.borrow_mut().push(context.waker().clone());
+            for room in self.and_above() {
+                room.waiting.borrow_mut().push(context.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -129,17 +169,20 @@ struct Place(Rc<Site>);
 
 impl Place {
     fn take(site: &Rc<Site>) -> Place {
-        site.room.open_count.set(site.room.open_count.get() + 1);
+        for room in site.room.and_above() {
+            room.open_count.set(room.open_count.get() + 1);
+        }
         Place(Rc::clone(site))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let room = &self.0.room;
-        room.open_count.set(room.open_count.get() - 1);
-        for waiting in room.waiting.take() {
-            waiting.wake();
+        for room in self.0.room.and_above() {
+            room.open_count.set(room.open_count.get() - 1);
+            for waiting in room.waiting.take() {
+                waiting.wake();
+            }
         }
     }
 }

@@ -18,9 +18,9 @@ impl Conversation {
             return Err(Ended::NotProxied);
         }
         loop {
-            let (deadline, kind) = self.next_deadline();
-            self.timer.arm(deadline);
-            let received = poll_fn(|context| self.poll_receive(kind, context)).await;
+            let mut wait = self.next_wait();
+            self.timer.arm(wait.deadline);
+            let received = poll_fn(|context| self.poll_receive(&mut wait, context)).await;
             match received {
                 Ok(received) => self.keep(&received),
                 Err(Ended::PeerDone) => return Err(Ended::NotProxied),

@@ -5,6 +5,8 @@
 // Clippy knows test functions, but not what they are made of.
 #![allow(clippy::unwrap_used)]
 
+mod lint;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -258,6 +260,7 @@ impl Client {
         let head: Vec<u8> = self.unread.drain(..head_size).collect();
         let mut response = parse_head(&head);
         response.body = self.body(&response, method)?;
+        lint::check(&response, method);
         Ok(response)
     }
 

@@ -5,17 +5,15 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Inherited, Lifecycle,
-    Listener, Mesh, OffloadConfig, OffloadStats, Restart, Shard, ShardConfig, ShardId, Stage,
-    StartError, Stats, Stopper, Topology, launch,
+    Address, Balance, BoundSockets, Config, ConfigError, Cores, Inherited, Listener, OffloadConfig,
+    Restart, Shard, ShardConfig, StartError, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
 use crate::config::ServerConfig;
-use crate::error::{BoxError, Error, Result};
+use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
@@ -23,6 +21,7 @@ use crate::overload::Concurrency;
 use crate::process::Process;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site, Sites};
+use crate::server::Server;
 use crate::state::{Reach, StateMaker};
 use crate::stats::ServerStats;
 
@@ -394,7 +393,7 @@ async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartErr
     Ok(Sites::new(Rc::new(table), stats, plan.connections_max))
 }
 
-fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
+pub(crate) fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
     for listener in listeners {
         shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(site), listener));
     }
@@ -415,113 +414,4 @@ fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, C
         return Err(ConfigError::new("connections_max", problem));
     }
     Ok(usable)
-}
-
-/// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.
-#[derive(Debug)]
-pub struct Server {
-    handle: Handle,
-    addresses: Vec<Address>,
-    cpus: Vec<usize>,
-    stats: Vec<Arc<ServerStats>>,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) process: Process,
-}
-
-impl Server {
-    /// Has every shard listen and accept. Not before all have started: a connection that one of
-    /// them took would be lost with a start that fails on another.
-    fn open(&self, mut bound: Vec<(BoundSockets, Arc<ServerConfig>)>) -> Result<()> {
-        bound.iter().try_for_each(|(sockets, _)| sockets.listen())?;
-        for index in (0..self.shard_count()).rev() {
-            let own = bound.iter_mut().filter_map(|(sockets, config)| {
-                sockets.pop_shard().map(|own| (own, Arc::clone(config)))
-            });
-            let own: Vec<_> = own.collect();
-            let accept = move |shard: &Shard| {
-                let Some(sites) = shard.local::<RefCell<Sites>>() else { return };
-                for (sockets, config) in own {
-                    let site = sites.borrow_mut().of(&config);
-                    accept_from(&Shard::current(), &site, sockets.into_listeners());
-                }
-            };
-            if self.mesh().call(ShardId(index), accept).is_err() {
-                // It has failed: `join` says with what.
-                break;
-            }
-        }
-        self.lifecycle().advance(Stage::Ready);
-        Ok(())
-    }
-
-    /// How far the server is: starting, ready, draining.
-    pub fn lifecycle(&self) -> &Lifecycle {
-        self.handle.lifecycle()
-    }
-
-    /// Where it listens, with the ports that were chosen where port zero was asked for.
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// How many shards serve.
-    pub fn shard_count(&self) -> usize {
-        self.handle.shard_count()
-    }
-
-    /// The runtime's counters of each shard, by its number.
-    pub fn runtime_stats(&self) -> &[Arc<Stats>] {
-        self.handle.stats()
-    }
-
-    /// What the program's other threads send jobs to the shards with.
-    pub fn mesh(&self) -> Mesh {
-        self.handle.mesh()
-    }
-
-    /// What the offload pool does, and has done.
-    pub fn offload_stats(&self) -> OffloadStats {
-        self.handle.offload_stats()
-    }
-
-    /// The server's counters of each shard, by its number.
-    pub fn stats(&self) -> &[Arc<ServerStats>] {
-        &self.stats
-    }
-
-    /// What ends the server from any thread.
-    pub fn stopper(&self) -> Stopper {
-        self.handle.stopper()
-    }
-
-    /// Begins to drain: takes no new connections, finishes what is in flight, closes what is idle;
-    /// after [`ServerConfig::drain_timeout`] it ends with whatever is unfinished.
-    pub fn drain(&self) {
-        self.handle.stopper().drain(self.drain_timeout);
-    }
-
-    /// Waits until every shard has ended.
-    ///
-    /// # Errors
-    /// The first shard's error where one failed.
-    pub fn join(self) -> Result<()> {
-        self.handle.join().map_err(Error::from)
-    }
-
-    /// One line for people and scripts: where it listens, and on which CPUs.
-    pub fn ready_line(&self) -> String {
-        let link = |address: &Address| match address {
-            Address::Tcp(address) => format!("http://{address}"),
-            _ => address.to_string(),
-        };
-        let addresses: Vec<String> = self.addresses.iter().map(link).collect();
-        let count = self.cpus.len();
-        let shards = if count == 1 { "shard" } else { "shards" };
-        let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
-        format!(
-            "corelane listens on {} with {count} {shards} on CPU {}",
-            addresses.join(" and "),
-            cpus.join(",")
-        )
-    }
 }

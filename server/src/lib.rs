@@ -52,11 +52,12 @@ mod proxy;
 mod response;
 mod router;
 mod serve;
+mod server;
 mod state;
 mod stats;
 
 pub use addresses::IntoAddresses;
-pub use app::{App, Server};
+pub use app::App;
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
 pub use config::ServerConfig;
@@ -82,4 +83,5 @@ pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
 };
+pub use server::Server;
 pub use stats::{Deadline, ServerStats};

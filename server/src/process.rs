@@ -16,8 +16,8 @@ use corelane_runtime::{
 };
 use sd_notify::NotifyState;
 
-use crate::app::Server;
 use crate::error::Result;
+use crate::server::Server;
 
 /// How long a successor may take to be ready. What it does meanwhile is up to its states; the old
 /// process serves, so there is no hurry.

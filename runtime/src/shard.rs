@@ -197,11 +197,6 @@ impl Shard {
         }
     }
 
-    /// How long the tasks of this turn have run by now. Reads the clock, about 25 ns.
-    pub fn turn_time(&self) -> Duration {
-        self.host.now() - self.now()
-    }
-
     /// Names the shard's activities, by their index, for the log lines of stalls.
     pub fn name_activities(&self, names: Vec<String>) {
         self.remote.heartbeat.set_names(names);
@@ -210,6 +205,11 @@ impl Shard {
     /// Notes what is about to run; until the end of the turn, or the next note. One store.
     pub fn begin_activity(&self, activity: Activity) {
         self.remote.heartbeat.begin(activity);
+    }
+
+    /// The name of the activity that was begun last in this turn, for log lines. Allocates.
+    pub fn activity(&self) -> Option<String> {
+        self.remote.heartbeat.activity()
     }
 
     /// Keeps a value for this shard, one of each type; gives back the one it replaces.

@@ -23,7 +23,7 @@ use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site, Sites};
 use crate::server::Server;
 use crate::state::{Reach, StateMaker};
-use crate::stats::ServerStats;
+use crate::stats::{ServerStats, ShardStats};
 
 /// Descriptors that are kept for files, rings and logs when connections are counted.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -390,6 +390,7 @@ async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartErr
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
+    shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
     Ok(Sites::new(Rc::new(table), stats, plan.connections_max))
 }
 

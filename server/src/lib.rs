@@ -37,6 +37,7 @@ mod date;
 mod error;
 mod events;
 pub mod extract;
+mod faults;
 mod files;
 mod handler;
 pub mod http1;
@@ -69,8 +70,10 @@ pub use error::{BoxError, Error, Result};
 pub use events::{Event, Events, LastEventId};
 pub use extract::{
     BodyChunk, BodyUse, ClientAddress, Cookies, Exchange, Extension, Form, FromRequest, Headers,
-    Path, PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State,
+    Path, PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
 };
+#[cfg(feature = "multipart")]
+pub use extract::{Multipart, MultipartError, Part};
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -81,7 +84,8 @@ pub use problem::Problem;
 pub use proxy::{IpNet, ProxyConfig, ProxyField};
 pub use response::{IntoResponse, Responder, Response};
 pub use router::{
-    MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
+    LinkError, MethodRouter, RoutePath, Router, TrailingSlash, any, delete, get, head, options,
+    patch, post, put,
 };
 pub use server::Server;
 pub use stats::{Deadline, ServerStats};

@@ -1,5 +1,7 @@
 //! What one shard's server counts: written by the shard alone, read by anyone.
 
+use std::sync::Arc;
+
 use corelane_runtime::Counter;
 use http::StatusCode;
 
@@ -22,7 +24,8 @@ pub struct ServerStats {
     /// Connections that were closed because they did not begin with a PROXY protocol head of
     /// somebody who is trusted.
     pub not_proxied: Counter,
-    /// Handlers that panicked.
+    /// Handlers, middleware and streams that panicked, caught by
+    /// [`CatchPanic`](crate::middleware::CatchPanic) or not.
     pub handler_panics: Counter,
     /// Exchanges whose peer went away before its answer was complete.
     pub peers_gone: Counter,
@@ -45,6 +48,9 @@ impl Default for ServerStats {
         }
     }
 }
+
+/// The counters as what a shard keeps, for those who are called without them.
+pub(crate) struct ShardStats(pub(crate) Arc<ServerStats>);
 
 impl ServerStats {
     pub(crate) fn count_response(&self, status: StatusCode) {

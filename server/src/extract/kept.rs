@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use corelane_runtime::{Shard, Stream};
+use http::HeaderMap;
 
 use super::scope::{Scope, States};
 use super::{Exchange, Extensions, Params, Source};
@@ -74,6 +75,11 @@ impl Kept {
             states: Rc::clone(exchange.scope.states),
             extensions: std::mem::take(&mut exchange.extensions),
         }
+    }
+
+    /// Puts a body that was received since in its place.
+    pub(crate) fn set_body(&mut self, bytes: Vec<u8>, trailers: Option<Box<HeaderMap>>) {
+        self.body = Source::Owned { bytes, trailers };
     }
 
     /// Hands the request to `take`, once: body and extensions are gone from here afterwards.

@@ -11,18 +11,21 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, Shard, Stream, Timer};
 use http::Method;
 
 use super::Site;
 use super::collect::Collect;
 use super::pace::Pace;
 use super::unread::awaits_continue;
-use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source};
+use crate::extract::{
+    BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source, trailing,
+};
+use crate::faults::guard;
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
 use crate::overload::InFlight;
-use crate::response::{RequestFacts, Responder, Rest, guard};
+use crate::response::{RequestFacts, Responder, Rest};
 use crate::router::{Found, Table, normalize};
 
 /// A connection and where its exchanges stand.
@@ -57,6 +60,8 @@ pub(super) struct Conversation {
     pub(super) in_flight: Option<InFlight>,
     /// For whom a proxy has connected. Boxed: few listeners have one.
     pub(super) proxied: Option<Box<SocketAddr>>,
+    /// The route of the current exchange, as the shard's watch and the log know it.
+    pub(super) activity: Activity,
     /// How much time the peer has left to take its answers, over the whole connection.
     pub(super) send_pace: Pace,
 }
@@ -99,7 +104,6 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
-    pub(super) activity: Activity,
     pub(super) channel: Option<Rc<Channel>>,
     /// Whether the peer waits for `100 Continue`, which it gets when the handler wants the body.
     pub(super) awaits_continue: bool,
@@ -108,7 +112,7 @@ pub(super) struct Pending {
 /// How one exchange went.
 pub(super) enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts, Activity),
+    Pending(Call, RequestFacts),
 }
 
 impl Conversation {
@@ -133,6 +137,7 @@ impl Conversation {
             is_refused: false,
             in_flight: None,
             proxied: None,
+            activity: Activity::default(),
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
         }
     }
@@ -177,8 +182,9 @@ impl Conversation {
                     }
                 }
                 Step::End { consumed } => {
+                    let end = &bytes[*at..];
                     *at += consumed;
-                    if let Some(next) = self.on_end(context) {
+                    if let Some(next) = self.on_end(end, context) {
                         return next;
                     }
                 }
@@ -211,45 +217,50 @@ impl Conversation {
             return self.after(answer);
         }
         self.is_body_of_head = head.method == Method::HEAD;
-        match self.body_use(&head, before) {
+        let (body_use, is_layered) = match self.body_use(&head, before) {
+            Ok(wanted) => wanted,
             Err(error) => {
                 self.refuse(error, before);
-                Some(Next::Close)
+                return Some(Next::Close);
             }
-            Ok(BodyUse::Unused) => self.answer_without_body(&head, before, rest, context),
-            Ok(BodyUse::Whole) => match head.framing {
-                Framing::Length(size) if size <= rest.len() as u64 => {
-                    let body = &mut rest[..size as usize];
-                    *at += body.len();
-                    self.take_body(body);
-                    let site = Rc::clone(&self.site);
-                    let fields = site.fields.borrow();
-                    let source = Source::Whole(body);
-                    let answer = self.answer(&head, before, fields.spans(), source, context);
-                    self.after(answer)
-                }
-                _ => {
-                    self.ask_for_body(&head, rest);
-                    let pace = self.body_pace();
-                    let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
-                    self.phase = Phase::Collect(collect);
-                    None
-                }
-            },
-            Ok(BodyUse::Stream) => self.answer_with_stream(&head, before, rest, context),
+        };
+        match (body_use, head.framing) {
+            (BodyUse::Unused, _) => self.answer_without_body(&head, before, rest, context),
+            (BodyUse::Whole, Framing::Length(size)) if size <= rest.len() as u64 => {
+                let body = &mut rest[..size as usize];
+                *at += body.len();
+                self.take_body(body);
+                let site = Rc::clone(&self.site);
+                let fields = site.fields.borrow();
+                let source = Source::Whole(body);
+                let answer = self.answer(&head, before, fields.spans(), source, context);
+                self.after(answer)
+            }
+            // Nobody is to be asked before the rest of the body is received.
+            (BodyUse::Whole, _) if !is_layered => {
+                self.ask_for_body(&head, rest);
+                let pace = self.body_pace();
+                let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
+                self.phase = Phase::Collect(collect);
+                None
+            }
+            // Middleware sees the head first; the chain collects the body once all have let it in.
+            (BodyUse::Whole | BodyUse::Stream, _) => {
+                self.answer_with_stream(&head, before, rest, context)
+            }
         }
     }
 
-    /// What the route wants of the body, once its limit is checked.
-    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
+    /// What the route wants of the body, once its limit is checked, and whether it has middleware.
+    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<(BodyUse, bool), ProtocolError> {
         if self.is_refused {
-            return Ok(BodyUse::Unused);
+            return Ok((BodyUse::Unused, false));
         }
         let mut path = None;
         let config = &self.site.config;
         let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
-        Ok(endpoint.body_use())
+        Ok((endpoint.body_use(), endpoint.is_layered()))
     }
 
     /// The body is there, whole, and is used up.
@@ -304,22 +315,24 @@ impl Conversation {
         true
     }
 
-    /// The body is complete. `None`: its bytes were for nobody, go on.
-    fn on_end(&mut self, context: &mut Context<'_>) -> Option<Option<Next>> {
+    /// The body is complete; `end` holds its trailers. `None`: its bytes were for nobody, go on.
+    fn on_end(&mut self, end: &[u8], context: &mut Context<'_>) -> Option<Option<Next>> {
         let Phase::Collect(collect) = mem::replace(&mut self.phase, Phase::Heads) else {
             return None;
         };
-        let Collect { head, bytes, fields, mut body, .. } = *collect;
-        let answer = self.answer(&head, &bytes, &fields, Source::Whole(&mut body), context);
+        let Collect { head, bytes, fields, body, .. } = *collect;
+        let trailers = trailing(&self.site.fields.borrow(), end);
+        let source = Source::Owned { bytes: body, trailers };
+        let answer = self.answer(&head, &bytes, &fields, source, context);
         Some(self.after(answer))
     }
 
     /// For an exchange whose body is not streamed.
     pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts, activity) => {
+            Answer::Pending(call, facts) => {
                 let (channel, awaits_continue) = (None, false);
-                Some(Next::Call(Pending { call, facts, activity, channel, awaits_continue }))
+                Some(Next::Call(Pending { call, facts, channel, awaits_continue }))
             }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest, None)),
@@ -382,17 +395,15 @@ impl Conversation {
             extensions: Extensions::default(),
         };
         let mut running = None;
-        self.shard.begin_activity(route.activity);
+        self.activity = route.activity;
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             running = endpoint.answer(&mut exchange, context, responder);
         });
-        if !ended {
-            site.stats.handler_panics.add(1);
-        }
         match running {
             Some(call) if ended => {
                 self.in_flight = InFlight::count(&site.overload);
-                Answer::Pending(call, facts, route.activity)
+                Answer::Pending(call, facts)
             }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
@@ -421,15 +432,12 @@ impl Conversation {
         facts.closes_unread = self.closes_unread(pending);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
-        self.shard.begin_activity(pending.activity);
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });
         if ended && is_pending {
             return Poll::Pending;
-        }
-        if !ended {
-            site.stats.handler_panics.add(1);
         }
         let (status, keeps_alive, rest) = responder.finish();
         self.end_exchange(status, keeps_alive);
@@ -453,23 +461,6 @@ impl Conversation {
         self.site.stats.count_response(error.status());
         let mut common = self.site.common.borrow_mut();
         encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
-    }
-
-    /// A send buffer to append to: an idle connection has none.
-    pub(super) fn ready_out(&mut self) {
-        if self.out.capacity() == 0 {
-            self.out = self.shard.send_buffer();
-        }
-    }
-
-    /// Hands what was answered to the stream.
-    pub(super) fn flush(&mut self) {
-        let out = mem::take(&mut self.out);
-        if out.is_empty() {
-            self.shard.recycle(out);
-        } else {
-            self.stream.send(SendBuffer::Owned(out));
-        }
     }
 }
 

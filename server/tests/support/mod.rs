@@ -186,6 +186,8 @@ pub struct Client {
     pub socket: TcpStream,
     /// Received and not yet part of a response.
     unread: Vec<u8>,
+    /// The lines behind the last chunked body.
+    pub trailers: Vec<String>,
 }
 
 impl Client {
@@ -197,7 +199,7 @@ impl Client {
         socket.set_nodelay(true).expect("nodelay");
         socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("timeout");
-        Client { socket, unread: Vec::new() }
+        Client { socket, unread: Vec::new(), trailers: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -294,10 +296,21 @@ impl Client {
         loop {
             let line = self.line()?;
             let size = usize::from_str_radix(&line, 16).expect("a chunk size");
+            if size == 0 {
+                self.take_trailers()?;
+                return Ok(body);
+            }
             body.extend_from_slice(&self.take(size)?);
             assert_eq!(self.line()?, "", "behind a chunk of {size} bytes");
-            if size == 0 {
-                return Ok(body);
+        }
+    }
+
+    fn take_trailers(&mut self) -> Result<(), End> {
+        self.trailers.clear();
+        loop {
+            match self.line()? {
+                line if line.is_empty() => return Ok(()),
+                line => self.trailers.push(line),
             }
         }
     }

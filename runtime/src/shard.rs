@@ -195,7 +195,7 @@ impl Shard {
     /// [`turn_budget`](crate::ShardConfig::turn_budget); for loops that compute. Reads the clock,
     /// about 25 ns.
     pub async fn yield_if_needed(&self) {
-        if self.host.now() - self.now() >= self.turn_budget {
+        if self.turn_time() >= self.turn_budget {
             self.yield_now().await;
         }
     }

@@ -1,13 +1,15 @@
 //! The application: routes, per-shard state, settings; and how it is started.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Listener,
-    OffloadConfig, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Topology, launch,
+    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Inherited, Listener,
+    OffloadConfig, Restart, Shard, ShardConfig, StartError, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
@@ -17,8 +19,10 @@ use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
 use crate::middleware::Layer;
+use crate::overload::Concurrency;
+use crate::process::Process;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
-use crate::serve::{self, Sites};
+use crate::serve::{self, Site, Sites};
 use crate::server::Server;
 use crate::state::{Reach, StateMaker};
 use crate::stats::{ServerStats, ShardStats};
@@ -48,6 +52,8 @@ pub struct App {
     listeners: Vec<(Address, Option<ServerConfig>)>,
     admin: Option<Admin>,
     is_quiet: bool,
+    inherits: bool,
+    pid_file: Option<PathBuf>,
 }
 
 impl App {
@@ -185,6 +191,14 @@ impl App {
         self
     }
 
+    /// How many requests a shard takes on at once. Default: all that come. The same as
+    /// [`OverloadConfig::concurrency_max`](crate::OverloadConfig) of the server's settings.
+    #[must_use]
+    pub fn concurrency_max(mut self, concurrency: Concurrency) -> App {
+        self.server.overload.concurrency_max = concurrency;
+        self
+    }
+
     /// One more address to listen on, beside the one that is given when the server is started.
     #[must_use]
     pub fn listen(mut self, address: Address) -> App {
@@ -240,7 +254,24 @@ impl App {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
+    /// Takes the listening sockets that a predecessor or systemd hands to this process, where an
+    /// address of theirs is listened on; [`serve`](App::serve) always does. Once a process.
+    #[must_use]
+    pub fn inherit(mut self) -> App {
+        self.inherits = true;
+        self
+    }
+
+    /// Keeps the process's number in a file while [`serve`](App::serve) or
+    /// [`Server::run`] serves: for `corelane restart --pid-file`.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> App {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once. SIGUSR2 starts
+    /// the program anew and hands the listening sockets over ([`Server::run`]).
     ///
     /// Listens on one address or several ([`IntoAddresses`]), beside those of
     /// [`listen`](App::listen). Prints one line to standard output when it is ready.
@@ -249,16 +280,14 @@ impl App {
     /// A setting or route that can not be obeyed, an address that can not be listened on, a
     /// machine without io_uring, a shard that failed.
     pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
-        let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
-        let server = self.start(addresses)?;
-        let signals = SignalWatch::new(server.stopper(), patience);
-        let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
+        let is_quiet = self.is_quiet;
+        let server = self.inherit().start(addresses)?;
         if !is_quiet {
             use std::io::Write;
             // A closed standard output must not end the server.
             let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
         }
-        server.join()
+        server.run()
     }
 
     /// Starts the server and returns, for programs that have threads and signals of their own.
@@ -277,19 +306,27 @@ impl App {
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let (shard_count, buffer_count) = (checked.cpus().len(), checked.shard().buffer_count);
+        let mut inherited = if self.inherits { Inherited::take()? } else { Inherited::default() };
+        let predecessor = inherited.take_predecessor();
+        let asked: Vec<Address> = self.listeners.iter().map(|(one, _)| one.clone()).collect();
+        inherited.expect(&asked);
         let config = Arc::new(self.server);
-        let (mut sockets, mut configs, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bound = Vec::new();
         for (address, own) in self.listeners {
             let config = own.map_or_else(|| Arc::clone(&config), Arc::new);
-            let bound = BoundSockets::bind(&[address], shard_count, &config.listen)?;
-            addresses.extend_from_slice(bound.addresses());
-            sockets.push(bound);
-            configs.push(config);
+            let listen = &config.listen;
+            let sockets = BoundSockets::prepare(&[address], shard_count, listen, &mut inherited)?;
+            bound.push((sockets, config));
         }
+        inherited.close_rest();
+        let of_all = || bound.iter().map(|(sockets, _)| sockets);
+        let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
+        let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
         let connections_max = connections_max(&config, shard_count)?;
         let admin = match &self.admin {
             Some(admin) => {
-                Some(start_admin(admin, &config, &checked, &addresses, connections_max)?)
+                let settings = (&*config, connections_max);
+                start_admin(admin, settings, &checked, &addresses, predecessor.is_some())?
             }
             None => None,
         };
@@ -298,10 +335,8 @@ impl App {
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            configs,
             connections_max,
             slow_threshold: config.slow_threshold,
-            sockets: Mutex::new(sockets),
             stats: stats.clone(),
         });
         let drain_timeout = config.drain_timeout;
@@ -311,7 +346,11 @@ impl App {
             let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
             admin.view().begin(Running { monitor, servers, cpus, buffer_count });
         }
-        Ok(Server { handle, addresses, cpus, stats, drain_timeout, admin })
+        let restart = Restart::new(handle.mesh(), handle.stopper(), &names);
+        let process = Process { predecessor, restart, pid_file: self.pid_file };
+        let server = Server { handle, addresses, cpus, stats, drain_timeout, process, admin };
+        server.open(bound)?;
+        Ok(server)
     }
 }
 
@@ -330,21 +369,25 @@ impl App {
         self.server.check()?;
         self.router.check(self.trailing_slash)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let config = Arc::new(self.server);
         let plan = Rc::new(Plan {
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            connections_max: self.server.connections_max.unwrap_or(usize::MAX),
-            slow_threshold: self.server.slow_threshold,
-            configs: vec![Arc::new(self.server)],
-            sockets: Mutex::default(),
+            connections_max: config.connections_max.unwrap_or(usize::MAX),
+            slow_threshold: config.slow_threshold,
             stats: stats.clone(),
         });
         for index in 0..shard_count {
             let id = corelane_runtime::ShardId(index);
             let (plan, shard) = (Rc::clone(&plan), Rc::clone(simulation.shard(id)));
+            let config = Arc::clone(&config);
             let listeners = vec![simulation.listen(id, address)];
-            let opened = async move { open_site(&shard, &plan, listeners).await };
+            let opened = async move {
+                let mut sites = prepare_sites(&shard, &plan).await?;
+                accept_from(&shard, &sites.of(&config), listeners);
+                Ok(())
+            };
             simulation.block_on(id, opened).map_err(corelane_runtime::RuntimeError::Start)?;
         }
         Ok(stats)
@@ -362,59 +405,46 @@ struct Plan {
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
-    /// The settings of each listener.
-    configs: Vec<Arc<ServerConfig>>,
     connections_max: usize,
     slow_threshold: Duration,
-    /// The sockets of each listener.
-    sockets: Mutex<Vec<BoundSockets>>,
     stats: Vec<Arc<ServerStats>>,
 }
 
-impl Plan {
-    /// The next shard's sockets, one for each listener.
-    fn take_sockets(&self) -> Vec<ShardSockets> {
-        // A poisoned lock: another shard panicked while it started, and all are about to stop.
-        let Ok(mut sockets) = self.sockets.lock() else { return Vec::new() };
-        sockets.iter_mut().filter_map(BoundSockets::pop_shard).collect()
-    }
-}
-
+/// Makes all that a shard needs before it accepts; the shard keeps it.
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
-    let sockets = plan.take_sockets().into_iter();
-    let listeners = sockets.flat_map(ShardSockets::into_listeners).collect();
-    open_site(&shard, &plan, listeners).await
+    let sites = prepare_sites(&shard, &plan).await?;
+    shard.set_local(Rc::new(RefCell::new(sites)));
+    Ok(())
 }
 
-/// Makes the shard's state and routes, then begins to accept.
-async fn open_site(
-    shard: &Rc<Shard>,
-    plan: &Plan,
-    listeners: Vec<Listener>,
-) -> Result<(), StartError> {
+/// Makes the shard's state and routes.
+async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartError> {
     for make in &plan.states {
         make(Rc::clone(shard), Reach::Shard).await?;
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
-    let mut sites = Sites::new(Rc::new(table), stats, plan.connections_max, plan.slow_threshold);
+    let sites = Sites::new(Rc::new(table), stats, plan.connections_max, plan.slow_threshold);
     let tally = Rc::clone(sites.tally());
     shard.on_turn_end(move |end| tally.settle(end));
-    for (listener, config) in listeners.into_iter().zip(&plan.configs) {
-        shard.spawn(serve::accept(Rc::clone(shard), sites.of(config), listener));
+    Ok(sites)
+}
+
+pub(crate) fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
+    for listener in listeners {
+        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(site), listener));
     }
-    Ok(())
 }
 
 /// It answers before there is a shard: that it is not ready.
 fn start_admin(
     admin: &Admin,
-    server: &ServerConfig,
+    (server, connections_max): (&ServerConfig, usize),
     checked: &CheckedConfig,
     addresses: &[Address],
-    connections_max: usize,
-) -> Result<AdminServer, corelane_runtime::RuntimeError> {
+    has_predecessor: bool,
+) -> Result<Option<AdminServer>, corelane_runtime::RuntimeError> {
     let config = admin::describe(&Settings {
         addresses,
         cpus: checked.cpus(),
@@ -424,7 +454,7 @@ fn start_admin(
         offload: checked.offload(),
         shown: &admin.shown,
     });
-    AdminServer::start(admin, checked, Arc::new(View::new(config)))
+    AdminServer::start(admin, checked, Arc::new(View::new(config)), has_predecessor)
 }
 
 /// How many connections each shard may have.

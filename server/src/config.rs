@@ -5,6 +5,8 @@ use std::time::Duration;
 use corelane_runtime::{ConfigError, ListenConfig};
 
 use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
+use crate::overload::OverloadConfig;
+use crate::proxy::ProxyConfig;
 
 /// Limits and deadlines of connections: of all ([`App::config`](crate::App::config)), or of those
 /// of one listener ([`App::listen_with`](crate::App::listen_with)). `docs/limits.md` lists what
@@ -55,6 +57,10 @@ pub struct ServerConfig {
     /// How long an exchange takes that counts as slow: the last 16 of a shard are kept, for the
     /// live page. Default 50 ms: people begin to notice. One for the whole application.
     pub slow_threshold: Duration,
+    /// Whom to believe about the addresses of clients. Default: nobody.
+    pub proxy: ProxyConfig,
+    /// What becomes of more requests than a shard can answer.
+    pub overload: OverloadConfig,
     /// How long a drain may take before what is unfinished is cut off. Default 30 s. One for the
     /// whole application: in the settings of a listener it means nothing.
     pub drain_timeout: Duration,
@@ -84,6 +90,8 @@ impl Default for ServerConfig {
             linger_timeout: Duration::from_secs(1),
             linger_bytes_max: 64 * 1024,
             slow_threshold: Duration::from_millis(50),
+            proxy: ProxyConfig::default(),
+            overload: OverloadConfig::default(),
             drain_timeout: Duration::from_secs(30),
             server_name: Some("corelane".to_owned()),
             listen: ListenConfig::default(),
@@ -99,6 +107,8 @@ impl ServerConfig {
         within("field_count_max", field_count_max, 1..=FIELD_COUNT_CAP)?;
         within("pipelined_max", self.pipelined_max, 1..=1 << 20)?;
         within("connections_max", self.connections_max.unwrap_or(1), 1..=usize::MAX)?;
+        self.overload.check()?;
+        self.proxy.check()?;
         let rates = [
             ("body_bytes_per_second_min", self.body_bytes_per_second_min),
             ("send_bytes_per_second_min", self.send_bytes_per_second_min),

@@ -47,7 +47,10 @@ mod json;
 #[cfg(feature = "event-log")]
 pub mod log;
 pub mod middleware;
+mod overload;
 mod problem;
+mod process;
+mod proxy;
 mod response;
 mod router;
 mod serve;
@@ -68,8 +71,8 @@ pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield
 pub use error::{BoxError, Error, Result};
 pub use events::{Event, Events, LastEventId};
 pub use extract::{
-    BodyChunk, BodyUse, Cookies, Exchange, Extension, Form, FromRequest, Headers, Path,
-    PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
+    BodyChunk, BodyUse, ClientAddress, Cookies, Exchange, Extension, Form, FromRequest, Headers,
+    Path, PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
 };
 #[cfg(feature = "multipart")]
 pub use extract::{Multipart, MultipartError, Part};
@@ -78,7 +81,9 @@ pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use into_response::IntoHeaders;
 pub use json::Json;
+pub use overload::{Concurrency, OverloadConfig};
 pub use problem::Problem;
+pub use proxy::{IpNet, ProxyConfig, ProxyField};
 pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     LinkError, MethodRouter, RoutePath, Router, TrailingSlash, any, delete, get, head, options,

@@ -1,12 +1,20 @@
-//! A running server, for those who embed it.
+//! A running server, for those who started it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelane_runtime::{Address, Handle, Mesh, OffloadStats, Stats, Stopper};
+use corelane_runtime::{
+    Address, BoundSockets, Handle, Lifecycle, Mesh, OffloadStats, Shard, ShardId, Stage, Stats,
+    Stopper,
+};
 
 use crate::admin::AdminServer;
+use crate::app::accept_from;
+use crate::config::ServerConfig;
 use crate::error::{Error, Result};
+use crate::process::Process;
+use crate::serve::Sites;
 use crate::stats::ServerStats;
 
 /// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.
@@ -17,11 +25,42 @@ pub struct Server {
     pub(crate) cpus: Vec<usize>,
     pub(crate) stats: Vec<Arc<ServerStats>>,
     pub(crate) drain_timeout: Duration,
+    pub(crate) process: Process,
     /// Behind the handle: it answers until the last shard has ended.
     pub(crate) admin: Option<AdminServer>,
 }
 
 impl Server {
+    /// Has every shard listen and accept. Not before all have started: a connection that one of
+    /// them took would be lost with a start that fails on another.
+    pub(crate) fn open(&self, mut bound: Vec<(BoundSockets, Arc<ServerConfig>)>) -> Result<()> {
+        bound.iter().try_for_each(|(sockets, _)| sockets.listen())?;
+        for index in (0..self.shard_count()).rev() {
+            let own = bound.iter_mut().filter_map(|(sockets, config)| {
+                sockets.pop_shard().map(|own| (own, Arc::clone(config)))
+            });
+            let own: Vec<_> = own.collect();
+            let accept = move |shard: &Shard| {
+                let Some(sites) = shard.local::<RefCell<Sites>>() else { return };
+                for (sockets, config) in own {
+                    let site = sites.borrow_mut().of(&config);
+                    accept_from(&Shard::current(), &site, sockets.into_listeners());
+                }
+            };
+            if self.mesh().call(ShardId(index), accept).is_err() {
+                // It has failed: `join` says with what.
+                break;
+            }
+        }
+        self.lifecycle().advance(Stage::Ready);
+        Ok(())
+    }
+
+    /// How far the server is: starting, ready, draining.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        self.handle.lifecycle()
+    }
+
     /// Where it listens, with the ports that were chosen where port zero was asked for.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
@@ -83,7 +122,7 @@ impl Server {
     pub fn ready_line(&self) -> String {
         let link = |address: &Address| match address {
             Address::Tcp(address) => format!("http://{address}"),
-            Address::Unix(_) => address.to_string(),
+            _ => address.to_string(),
         };
         let addresses: Vec<String> = self.addresses.iter().map(link).collect();
         let count = self.cpus.len();

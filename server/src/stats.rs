@@ -26,6 +26,11 @@ pub struct ServerStats {
     pub refused: [Counter; ProtocolError::ALL.len()],
     /// Connections that were closed because a deadline passed, by [`Deadline`].
     pub timeouts: [Counter; Deadline::ALL.len()],
+    /// Requests that were refused because there were too many.
+    pub requests_shed: Counter,
+    /// Connections that were closed because they did not begin with a PROXY protocol head of
+    /// somebody who is trusted.
+    pub not_proxied: Counter,
     /// Handlers, middleware and streams that panicked, caught by
     /// [`CatchPanic`](crate::middleware::CatchPanic) or not.
     pub handler_panics: Counter,
@@ -50,6 +55,8 @@ impl Default for ServerStats {
             responses: Default::default(),
             refused: std::array::from_fn(|_| Counter::default()),
             timeouts: Default::default(),
+            requests_shed: Counter::default(),
+            not_proxied: Counter::default(),
             handler_panics: Counter::default(),
             peers_gone: Counter::default(),
             connections_full: Counter::default(),
@@ -139,6 +146,8 @@ pub enum Closed {
     PeerGone,
     /// A deadline passed, by [`ServerStats::timeouts`].
     TimedOut,
+    /// It did not begin with a PROXY head where it has to, or not by whom it may.
+    NotProxied,
     /// It was idle when the shard drained.
     Drained,
     /// An answer could not be completed.
@@ -149,11 +158,12 @@ pub enum Closed {
 
 impl Closed {
     /// Every reason, in the order of its counter.
-    pub const ALL: [Closed; 7] = [
+    pub const ALL: [Closed; 8] = [
         Closed::Answered,
         Closed::PeerDone,
         Closed::PeerGone,
         Closed::TimedOut,
+        Closed::NotProxied,
         Closed::Drained,
         Closed::Broken,
         Closed::Aborted,
@@ -166,6 +176,7 @@ impl Closed {
             Closed::PeerDone => "peer_done",
             Closed::PeerGone => "peer_gone",
             Closed::TimedOut => "timed_out",
+            Closed::NotProxied => "not_proxied",
             Closed::Drained => "drained",
             Closed::Broken => "broken",
             Closed::Aborted => "aborted",

@@ -29,12 +29,12 @@ pub use extension::Extension;
 pub(crate) use extension::Extensions;
 pub use form::Form;
 pub use headers::Headers;
-pub(crate) use kept::{Kept, Peer};
+pub(crate) use kept::{Kept, Peer, PeerSource};
 #[cfg(feature = "multipart")]
 pub use multipart::{Multipart, MultipartError, Part};
 pub(crate) use params::Params;
 pub use path::Path;
-pub use peer::PeerAddress;
+pub use peer::{ClientAddress, PeerAddress};
 pub use query::Query;
 pub use request::Request;
 pub use scope::Scope;
@@ -46,6 +46,7 @@ pub(crate) use trailers::trailing;
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use corelane_runtime::{ConfigError, Shard};
@@ -253,6 +254,12 @@ impl<'a> Exchange<'a> {
     /// The state of this type: of the innermost group that has one, else the application's.
     pub fn state<T: 'static>(&self) -> Option<Rc<T>> {
         self.scope.state()
+    }
+
+    /// The client's address: see [`ClientAddress`].
+    pub fn client_address(&self) -> Option<IpAddr> {
+        let peer = self.peer.proxied.copied().or_else(|| self.peer.address().unwrap_or_default());
+        self.peer.proxy.client(peer, self.headers())
     }
 
     /// The shard that handles the request.

@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, Shard, Stream, Timer};
 use http::Method;
 
 use super::Site;
@@ -18,10 +19,13 @@ use super::collect::Collect;
 use super::finished::Finished;
 use super::pace::Pace;
 use super::unread::awaits_continue;
-use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source, trailing};
+use crate::extract::{
+    BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source, trailing,
+};
 use crate::faults::guard;
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
+use crate::overload::InFlight;
 use crate::response::{RequestFacts, Responder, Rest};
 use crate::router::{Found, Table, normalize};
 
@@ -47,6 +51,16 @@ pub(super) struct Conversation {
     pub(super) is_answering: bool,
     /// Whether the body that is being received came with a HEAD.
     is_body_of_head: bool,
+    /// Whether bytes of a next request were there when the present one began.
+    pub(super) is_followed: bool,
+    /// How many requests are still answered in a drain because others have come behind them.
+    pub(super) drain_answers_left: usize,
+    /// Whether the present request is one too many for the shard.
+    is_refused: bool,
+    /// The place of a request that does not end at once, where those are counted.
+    pub(super) in_flight: Option<InFlight>,
+    /// For whom a proxy has connected. Boxed: few listeners have one.
+    pub(super) proxied: Option<Box<SocketAddr>>,
     /// The route of the current exchange, as the shard's watch and the log know it.
     pub(super) activity: Activity,
     /// How much time the peer has left to take its answers, over the whole connection.
@@ -127,6 +141,11 @@ impl Conversation {
             is_peer_done: false,
             is_answering: false,
             is_body_of_head: false,
+            is_followed: false,
+            drain_answers_left: site.config.pipelined_max,
+            is_refused: false,
+            in_flight: None,
+            proxied: None,
             activity: Activity::default(),
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
             began: shard.now(),
@@ -201,6 +220,8 @@ impl Conversation {
         self.head_since = None;
         let (before, rest) = bytes[*at..].split_at_mut(head.size);
         *at += head.size;
+        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(&head, before));
+        self.is_followed = !head.framing.has_body() && !rest.is_empty();
         if !head.framing.has_body() {
             let site = Rc::clone(&self.site);
             let fields = site.fields.borrow();
@@ -244,6 +265,9 @@ impl Conversation {
 
     /// What the route wants of the body, once its limit is checked, and whether it has middleware.
     fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<(BodyUse, bool), ProtocolError> {
+        if self.is_refused {
+            return Ok((BodyUse::Unused, false));
+        }
         let mut path = None;
         let config = &self.site.config;
         let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
@@ -352,12 +376,20 @@ impl Conversation {
         self.ready_out();
         let start = self.out.len();
         let site = Rc::clone(&self.site);
-        let keeps_alive = head.keeps_alive && !self.shard.is_draining();
+        let keeps_alive = head.keeps_alive && !self.is_last();
         let (method, version) = (head.method.clone(), head.version);
         let facts = RequestFacts { method, version, keeps_alive, closes_unread };
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts.clone(), common);
+        if self.is_refused {
+            site.shed(&mut responder);
+            let (status, keeps_alive, rest) = responder.finish();
+            self.end_exchange(keeps_alive);
+            let route = site.table.own_activity();
+            self.note_answer(route, status, self.shard.now(), start, &rest);
+            return Answer::Done(rest);
+        }
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
         let Found { route, endpoint, params, path_rest } = found;
@@ -369,7 +401,11 @@ impl Conversation {
             path_rest,
             body,
             body_bytes_max: route.body_bytes_max.unwrap_or(site.config.body_bytes_max),
-            peer: Peer::Stream(&self.stream),
+            peer: Peer {
+                source: PeerSource::Stream(&self.stream),
+                proxied: self.proxied.as_deref(),
+                proxy: &site.proxy,
+            },
             scope: Scope { shard: &self.shard, states: &route.states },
             extensions: Extensions::default(),
         };
@@ -380,11 +416,17 @@ impl Conversation {
             running = endpoint.answer(&mut exchange, context, responder);
         });
         match running {
-            Some(call) if ended => Answer::Pending(call, facts),
+            Some(call) if ended => {
+                self.in_flight = InFlight::count(&site.overload);
+                Answer::Pending(call, facts)
+            }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);
+                if !matches!(rest, Rest::Nothing) {
+                    self.in_flight = InFlight::count(&site.overload);
+                }
                 Answer::Done(rest)
             }
         }
@@ -403,7 +445,7 @@ impl Conversation {
         let common = common.lines(&self.shard);
         let mut facts = pending.facts.clone();
         // A drain that began meanwhile.
-        facts.keeps_alive &= !self.shard.is_draining();
+        facts.keeps_alive &= !self.is_last();
         facts.closes_unread = self.closes_unread(pending);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
@@ -418,14 +460,6 @@ impl Conversation {
         self.end_exchange(keeps_alive);
         self.note_answer(self.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
-    }
-
-    fn end_exchange(&mut self, keeps_alive: bool) {
-        self.has_served = true;
-        self.quiet_since = self.shard.now();
-        if !keeps_alive {
-            self.protocol.close();
-        }
     }
 
     /// Answers a request that broke a rule; nothing may follow. `input` is what there is of its
@@ -445,23 +479,6 @@ impl Conversation {
         self.site.stats.count_response(error.status());
         let mut common = self.site.common.borrow_mut();
         encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
-    }
-
-    /// A send buffer to append to: an idle connection has none.
-    pub(super) fn ready_out(&mut self) {
-        if self.out.capacity() == 0 {
-            self.out = self.shard.send_buffer();
-        }
-    }
-
-    /// Hands what was answered to the stream.
-    pub(super) fn flush(&mut self) {
-        let out = mem::take(&mut self.out);
-        if out.is_empty() {
-            self.shard.recycle(out);
-        } else {
-            self.stream.send(SendBuffer::Owned(out));
-        }
     }
 }
 

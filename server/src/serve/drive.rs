@@ -28,6 +28,10 @@ use crate::stats::{Closed, Deadline};
 /// request may be on its way already, and closing then would look like a lost one.
 const DRAIN_QUIET: Duration = Duration::from_millis(250);
 
+/// As `DRAIN_QUIET`, for a connection without a request so far: who connects is about to send one,
+/// and a client repeats by itself only what it sent on a connection that had been used before.
+const DRAIN_QUIET_FRESH: Duration = Duration::from_secs(2);
+
 /// Why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -39,6 +43,8 @@ pub(super) enum Ended {
     PeerGone,
     /// A deadline passed.
     TimedOut(Deadline),
+    /// It did not begin with the head that it has to begin with, or not by whom it may.
+    NotProxied,
     /// The shard drains and the connection was idle.
     Drained,
     /// An answer can not be completed, which its framing tells the peer.
@@ -55,6 +61,7 @@ impl Ended {
             Ended::PeerDone => Closed::PeerDone,
             Ended::PeerGone => Closed::PeerGone,
             Ended::TimedOut(_) => Closed::TimedOut,
+            Ended::NotProxied => Closed::NotProxied,
             Ended::Drained => Closed::Drained,
             Ended::Broken | Ended::Cut => Closed::Broken,
         }
@@ -62,8 +69,8 @@ impl Ended {
 }
 
 /// What a connection waits for while it reads.
-struct Wait {
-    deadline: Moment,
+pub(super) struct Wait {
+    pub(super) deadline: Moment,
     kind: Deadline,
     /// When the wait began; while answers are being taken, when that was last looked at.
     since: Moment,
@@ -106,6 +113,7 @@ impl Conversation {
                 return;
             }
             Ended::TimedOut(_) => return,
+            Ended::NotProxied => return self.site.stats.not_proxied.add(1),
         }
         self.flush();
         if self.sent(0).await.is_ok() {
@@ -115,6 +123,11 @@ impl Conversation {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut next = Next::Read;
+        if self.site.config.proxy.has_protocol_head {
+            // Boxed, so that a connection without such a head has no room for one.
+            Box::pin(self.take_proxy_head()).await?;
+            next = self.go_on().await;
+        }
         loop {
             self.flush();
             next = match next {
@@ -167,6 +180,7 @@ impl Conversation {
 
     /// Processes what was copied out before.
     fn go_on(&mut self) -> impl Future<Output = Next> {
+        self.in_flight = None;
         poll_fn(move |context| Poll::Ready(self.process_input(context)))
     }
 
@@ -227,7 +241,7 @@ impl Conversation {
         }
     }
 
-    fn poll_receive(
+    pub(super) fn poll_receive(
         &mut self,
         wait: &mut Wait,
         context: &mut Context<'_>,
@@ -249,7 +263,8 @@ impl Conversation {
             return self.poll_receive(wait, context);
         }
         if self.shard.is_draining() && matches!(wait.kind, Deadline::Idle | Deadline::FirstByte) {
-            let idle_from = self.quiet_since + DRAIN_QUIET;
+            let quiet = if self.has_served { DRAIN_QUIET } else { DRAIN_QUIET_FRESH };
+            let idle_from = self.quiet_since + quiet;
             if is_expired || self.shard.now() >= idle_from {
                 return Poll::Ready(Err(Ended::Drained));
             }
@@ -289,7 +304,7 @@ impl Conversation {
     }
 
     /// What the peer must do by when, and what it is late with otherwise.
-    fn next_wait(&mut self) -> Wait {
+    pub(super) fn next_wait(&mut self) -> Wait {
         let now = self.shard.now();
         let wait = |deadline, kind| Wait { deadline, kind, since: now, unsent_bytes: 0 };
         let config = &self.site.config;

@@ -4,8 +4,10 @@ mod call;
 mod collect;
 mod conversation;
 mod drive;
+mod ending;
 mod finished;
 mod pace;
+mod proxied;
 mod stream_out;
 mod unread;
 
@@ -21,6 +23,9 @@ use corelane_runtime::{Listener, Shard};
 use crate::config::ServerConfig;
 use crate::date::CommonFields;
 use crate::http1::Fields;
+use crate::overload::Overload;
+use crate::proxy::ProxyConfig;
+use crate::response::Responder;
 use crate::router::Table;
 use crate::stats::{Closed, ServerStats};
 use conversation::Conversation;
@@ -37,6 +42,17 @@ pub(crate) struct Site {
     fields: RefCell<Fields>,
     common: RefCell<CommonFields>,
     room: Rc<Room>,
+    overload: Rc<Overload>,
+    proxy: Rc<ProxyConfig>,
+}
+
+impl Site {
+    /// Answers a request that is one too many.
+    #[cold]
+    fn shed(&self, responder: &mut Responder<'_>) {
+        self.stats.requests_shed.add(1);
+        self.overload.refuse(responder);
+    }
 }
 
 /// The sites of one shard, one for each set of settings that a listener has.
@@ -87,6 +103,8 @@ impl Sites {
             fields: RefCell::new(Fields::new()),
             common: RefCell::new(CommonFields::new(config.server_name.as_deref())),
             room: config.connections_max.map_or_else(|| Rc::clone(&self.house), own_room),
+            overload: Rc::new(Overload::new(&config.overload)),
+            proxy: Rc::new(config.proxy.clone()),
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod restart;
 mod serve;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ struct Arguments {
 enum Command {
     Doctor(doctor::Options),
     Serve(serve::Options),
+    Restart(restart::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Doctor(options) => return doctor::run(&options),
         Command::Serve(options) => serve::run(options),
+        Command::Restart(options) => return restart::run(&options),
     };
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use http::Method;
 use super::Site;
 use super::collect::Collect;
 use super::finished::Finished;
+use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
 use crate::extract::{
@@ -24,10 +25,10 @@ use crate::extract::{
 };
 use crate::faults::guard;
 use crate::handler::Call;
-use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
+use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, encode};
 use crate::overload::InFlight;
 use crate::response::{RequestFacts, Responder, Rest};
-use crate::router::{Found, Table, normalize};
+use crate::router::Found;
 
 /// A connection and where its exchanges stand.
 pub(super) struct Conversation {
@@ -480,25 +481,4 @@ impl Conversation {
         let mut common = self.site.common.borrow_mut();
         encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
     }
-}
-
-/// Where a request goes; `path` keeps its path where it had to be normalized for that.
-fn find<'r, 'b: 'r>(
-    table: &'r Table,
-    head: &Head,
-    bytes: &'b [u8],
-    path: &'r mut Option<Cow<'b, str>>,
-) -> Found<'r> {
-    if let Some(found) = table.find_exact(&head.method, head.path(bytes)) {
-        return found;
-    }
-    match head.form {
-        TargetForm::Asterisk => table.whole_server(),
-        _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes)))),
-    }
-}
-
-/// Targets are ASCII: the protocol core has refused everything else.
-fn path_of<'a>(head: &Head, bytes: &'a [u8]) -> &'a str {
-    std::str::from_utf8(head.path(bytes)).unwrap_or("/")
 }

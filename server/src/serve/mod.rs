@@ -6,6 +6,7 @@ mod conversation;
 mod drive;
 mod ending;
 mod finished;
+mod lookup;
 mod pace;
 mod proxied;
 mod stream_out;

@@ -58,7 +58,7 @@ pub struct Admin {
     pub idle_timeout: Duration,
     /// Seconds that the live page shows when it is opened. Default 120.
     pub history_count: usize,
-    /// Whether the server starts without it where another program has the address. Default `false`.
+    /// Whether the server starts without it where it can not listen there. Default `false`.
     pub is_optional: bool,
     /// What [`show`](Admin::show) has added.
     pub shown: Vec<(String, String)>,
@@ -78,7 +78,7 @@ impl Admin {
         }
     }
 
-    /// The same, where no other program has the address; else a line in the log.
+    /// The same, where it can listen there; else a line in the log says why not.
     #[must_use]
     pub fn optional(mut self) -> Admin {
         self.is_optional = true;
@@ -124,7 +124,7 @@ impl AdminServer {
         let listener = match Listener::bind(&admin.address) {
             Ok(listener) => Some(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && has_predecessor => None,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && admin.is_optional => {
+            Err(error) if admin.is_optional => {
                 tracing::warn!(%error, address = %admin.address, "there is no admin address");
                 return Ok(None);
             }

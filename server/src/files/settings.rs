@@ -48,8 +48,8 @@ pub struct FileCache {
     /// asked for least makes room.
     pub bytes_max: u64,
     /// Bytes of one kept file. Default 64 KiB: scripts, styles and pictures of a page. Larger ones
-    /// go from the page cache to the socket without a copy, which costs less from there on. They are
-    /// kept open up to 16 MiB, each counted as 512 KiB of `bytes_max`.
+    /// go from the page cache to the socket without a copy, which costs less from there on. Up to
+    /// 16 MiB they are kept open, each counted as 512 KiB of `bytes_max`.
     pub file_bytes_max: u64,
     /// For how long a kept file is sent without a look at the disk. Default 1 s: by then, a change
     /// is noticed. Zero looks each time, which costs a few system calls.

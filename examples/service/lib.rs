@@ -5,7 +5,7 @@ mod options;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use corelane::{Admin, App, Error};
+use corelane::{Admin, App, Error, ServerConfig};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,7 +23,9 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Ok(prepared) => prepared,
         Err(problem) => return fail(2, &problem),
     };
-    let app = app.cores(options.cores).balance(options.balance);
+    // Of the settings of connections, the programs have none of their own.
+    let config = ServerConfig { proxy: options.proxy, ..ServerConfig::default() };
+    let app = app.config(config).cores(options.cores).balance(options.balance);
     let app = match options.admin.admin() {
         Some(admin) => app.admin(shown(admin, &options.others)),
         None => app,

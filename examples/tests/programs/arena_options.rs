@@ -32,6 +32,9 @@ fn flags_that_can_not_be_obeyed() {
         (&["--listen", "127.0.0.1:0", "--cores", "60000,"], &["cores", "CPU 60000"]),
         (&["--listen", "127.0.0.1:0", "--cores", "60000"], &["cores", "60000 shards"]),
         (&["--listen", "127.0.0.1:0", "--cores", "0,0"], &["cores", "twice"]),
+        (&["--trusted-proxy", "x"], &["--trusted-proxy", "x", "10.0.0.0/8"]),
+        (&["--proxy-field", "x-real-ip"], &["--proxy-field", "x-real-ip", "forwarded"]),
+        (&["--listen", "127.0.0.1:0", "--proxy-protocol"], &["proxy", "trusted"]),
         (&["--dataset", "/nonexistent/a.json"], &["dataset", "/nonexistent/a.json", "No such"]),
         (&["--config", "/nonexistent/a.toml"], &["config", "/nonexistent/a.toml", "No such"]),
     ] {

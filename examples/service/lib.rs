@@ -5,12 +5,12 @@ mod options;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use corelane::{App, Error};
+use corelane::{Admin, App, Error};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use options::{Flags, Options, read_flags};
+pub use options::{AdminAt, Flags, Options, read_flags};
 
 /// Serves what `prepare` makes, until a signal ends it. The exit code is 2 where the operator can
 /// change something, 1 where the machine refuses; one sentence on standard error says what.
@@ -23,11 +23,21 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Ok(prepared) => prepared,
         Err(problem) => return fail(2, &problem),
     };
-    match app.cores(options.cores).balance(options.balance).serve(options.listen) {
+    let app = app.cores(options.cores).balance(options.balance);
+    let app = match options.admin.address() {
+        Some(address) => app.admin(shown(Admin::new(address), &options.others)),
+        None => app,
+    };
+    match app.serve(options.listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Config(error)) => fail(2, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
     }
+}
+
+/// With the program's own settings among those that it shows.
+fn shown(admin: Admin, others: &[(&'static str, String)]) -> Admin {
+    others.iter().fold(admin, |admin, (key, value)| admin.show(*key, value))
 }
 
 /// Logs to standard error; standard output has the one line that says the service is ready.

@@ -4,9 +4,11 @@
 //! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
 //! balance = "hash"                          # or "least_connections"
+//! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
 //! ```
 
 use std::fmt::Display;
+use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,10 +16,11 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
 use corelane::runtime::Balance;
-use corelane::{Address, Cores};
+use corelane::{Address, ConfigError, Cores};
 use toml::de::{DeTable, DeValue};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
 
 /// The flags that every service has.
 #[derive(Debug, Args)]
@@ -31,6 +34,10 @@ pub struct Flags {
     /// Which shard serves a connection: hash or least_connections [default: hash]
     #[arg(long, value_name = "POLICY")]
     balance: Option<Balance>,
+    /// Where metrics, health and a live page are: IP:PORT, unix:PATH or none
+    /// [default: 127.0.0.1:9090 where it is free]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<AdminAt>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,6 +52,8 @@ pub struct Options {
     pub cores: Cores,
     /// Which shard serves a connection.
     pub balance: Balance,
+    /// Where the admin address is.
+    pub admin: AdminAt,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -53,7 +62,7 @@ pub struct Options {
 
 impl Flags {
     /// Reads the file that the flags name, and puts the flags over it. `others` are the keys that
-    /// it may have beside `listen`, `cores` and `balance`.
+    /// it may have beside those of the flags.
     ///
     /// # Errors
     /// What can not be obeyed, in one sentence.
@@ -68,9 +77,51 @@ impl Flags {
         }
         let cores = self.cores.or(file.cores.take()).unwrap_or_default();
         let balance = self.balance.or(file.balance).unwrap_or_default();
+        let admin = self.admin.or(file.admin.take()).unwrap_or_default();
         let folder = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
-        Ok(Options { listen, cores, balance, others: file.others, folder })
+        Ok(Options { listen, cores, balance, admin, others: file.others, folder })
+    }
+}
+
+/// Where the admin address is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminAt {
+    /// On 127.0.0.1:9090, unless another program has that.
+    #[default]
+    Usual,
+    /// There, or it is an error.
+    At(Address),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl FromStr for AdminAt {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<AdminAt, ConfigError> {
+        if text == "none" {
+            return Ok(AdminAt::Nowhere);
+        }
+        let address = text.parse().map(AdminAt::At);
+        address.map_err(|error: ConfigError| ConfigError::new("admin", error.problem))
+    }
+}
+
+impl AdminAt {
+    /// The address, if there is to be one.
+    pub fn address(self) -> Option<Address> {
+        match self {
+            AdminAt::Nowhere => None,
+            AdminAt::At(address) => Some(address),
+            AdminAt::Usual => match TcpListener::bind(ADMIN_DEFAULT) {
+                Ok(listener) => listener.local_addr().map(Address::Tcp).ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "{ADMIN_DEFAULT} is taken: there is no admin address");
+                    None
+                }
+            },
+        }
     }
 }
 
@@ -96,6 +147,7 @@ struct Settings {
     listen: Vec<Address>,
     cores: Option<Cores>,
     balance: Option<Balance>,
+    admin: Option<AdminAt>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -133,9 +185,11 @@ impl Settings {
                 ("listen", _) => addresses(&value).map(|listen| settings.listen = listen),
                 ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
                 ("balance", _) => parse(&value).map(|balance| settings.balance = Some(balance)),
+                ("admin", _) => parse(&value).map(|admin| settings.admin = Some(admin)),
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
-                    let known = [&["listen", "cores"], others, &["balance"]].concat().join(", ");
+                    let known =
+                        [&["listen", "cores"], others, &["balance", "admin"]].concat().join(", ");
                     let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }
@@ -213,6 +267,11 @@ mod tests {
         check("listen = [\n'127.0.0.1:1',\n1]", Err("listen: \"1\" is no address"));
         check("listen = []", Err("line 1: listen: name at least one"));
         check("\ncores = 'some'", Err("line 2: cores: \"some\" is not understood"));
+        let admin = Some(AdminAt::At(Address::Unix("/run/b".into())));
+        check("admin = 'unix:/run/b'", Ok(Settings { admin, ..Settings::default() }));
+        let admin = Some(AdminAt::Nowhere);
+        check("admin = 'none'", Ok(Settings { admin, ..Settings::default() }));
+        check("admin = 'nowhere'", Err("line 1: admin: \"nowhere\" is no address"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));

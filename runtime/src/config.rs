@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
-use crate::offload::OffloadConfig;
+use crate::offload::{OffloadConfig, settle};
 use crate::placement::Cores;
 use crate::timer::TICK;
 use crate::topology::Topology;
@@ -118,6 +118,23 @@ impl CheckedConfig {
     /// The CPU of each shard, in the order of the shards' numbers.
     pub fn cpus(&self) -> &[usize] {
         &self.cpus
+    }
+
+    /// The size of each shard.
+    pub fn shard(&self) -> &ShardConfig {
+        &self.shard
+    }
+
+    /// The threads for work that blocks.
+    pub fn offload(&self) -> &OffloadConfig {
+        &self.offload
+    }
+
+    /// Puts the calling thread, and those that it starts, where the threads of the offload pool
+    /// are: on the CPUs without a shard, or at a lower priority where there is none. For threads
+    /// that watch.
+    pub fn settle_aside(&self) {
+        settle(&self.offload_cpus, self.offload.nice);
     }
 }
 

@@ -13,6 +13,11 @@ impl Activity {
     pub fn new(index: usize) -> Activity {
         Activity(u32::try_from(index).unwrap_or(u32::MAX))
     }
+
+    /// Its index in the list of names.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Set in `state` while an activity runs; clear in every turn's number.

@@ -20,6 +20,7 @@ use crate::driver::ring::Uring;
 use crate::driver::{park, probe};
 use crate::error::RuntimeError;
 use crate::mesh::Mesh;
+use crate::monitor::Monitor;
 use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId, panic_text};
@@ -57,7 +58,7 @@ where
             Ok(Arc::new(Remote::new(ShardId(index), job_count_max, alarm)))
         })
         .collect::<Result<_, RuntimeError>>()?;
-    let stats: Vec<Arc<Stats>> = remotes.iter().map(|_| Arc::default()).collect();
+    let stats: Arc<[Arc<Stats>]> = remotes.iter().map(|_| Arc::default()).collect();
     let origin = Instant::now();
     let offload = Arc::new(Pool::new(config.offload.job_count_max));
     let mut handle = Handle {
@@ -163,13 +164,14 @@ impl Seat {
     {
         let Seat { config, remote, peers, offload, stats, origin, ready, .. } = self;
         let pool = Rc::new(BufferPool::new(config.buffer_count, config.buffer_bytes));
-        let mut ring = match Uring::new(&config, &pool, remote.alarm_fd(), origin) {
-            Ok(ring) => ring,
-            Err(error) => {
-                let _ = ready.send(Err(error));
-                return Ok(());
-            }
-        };
+        let mut ring =
+            match Uring::new(&config, &pool, remote.alarm_fd(), origin, Arc::clone(&stats)) {
+                Ok(ring) => ring,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return Ok(());
+                }
+            };
         if remote.id.0 == 0 {
             tracing::info!(features = %ring.features(), "ring");
         }
@@ -216,7 +218,7 @@ fn moment_since(origin: Instant) -> Moment {
 /// The running shards. Dropping it stops them at once.
 pub struct Handle {
     remotes: Arc<[Arc<Remote>]>,
-    stats: Vec<Arc<Stats>>,
+    stats: Arc<[Arc<Stats>]>,
     threads: Vec<JoinHandle<Result<(), RuntimeError>>>,
     offload: Arc<Pool>,
     watch: Option<Watch>,
@@ -242,6 +244,16 @@ impl Handle {
     /// What the offload pool does, and has done.
     pub fn offload_stats(&self) -> OffloadStats {
         self.offload.stats()
+    }
+
+    /// What other threads watch the shards with.
+    pub fn monitor(&self) -> Monitor {
+        Monitor {
+            remotes: Arc::clone(&self.remotes),
+            stats: Arc::clone(&self.stats),
+            offload: Arc::clone(&self.offload),
+            origin: self.origin,
+        }
     }
 
     /// What signals and other threads use to end the shards.

@@ -53,6 +53,7 @@ mod interval;
 mod launch;
 mod listener;
 mod mesh;
+mod monitor;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub mod mutation;
@@ -73,6 +74,7 @@ mod task;
 mod timeout;
 mod timer;
 mod topology;
+mod turn_end;
 mod watch;
 pub mod world;
 
@@ -93,6 +95,7 @@ pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
 pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
 pub use mesh::{Mesh, MeshError, MeshFull};
+pub use monitor::Monitor;
 pub use net::Stream;
 pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
@@ -100,10 +103,11 @@ pub use offload::{
 pub use placement::Cores;
 pub use shard::{Shard, ShardId, panic_text, yield_if_needed};
 pub use shutdown::SignalWatch;
-pub use stats::{Counter, Stats};
+pub use stats::{Counter, Gauge, Stats};
 pub use timeout::{TimedOut, timeout};
 pub use timer::{TICK, Timer, sleep};
 pub use topology::Topology;
+pub use watch::CpuTime;
 
 /// glommio, for handlers that use its files or timers directly on their shard's executor.
 pub use glommio;

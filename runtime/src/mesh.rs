@@ -63,6 +63,7 @@ async fn send_when_there_is_room(remote: &Remote, mut job: Job) -> Result<(), Me
             return Err(MeshError::NoReply);
         }
         job = refused;
+        Shard::current().stats().mesh_waits.add(1);
         sleep(TICK).await;
     }
     Ok(())

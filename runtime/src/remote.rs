@@ -161,6 +161,11 @@ impl Remote {
         self.jobs.pop()
     }
 
+    /// How many jobs wait in the inbox.
+    pub(crate) fn job_count(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// Announces that the shard is about to block. `false`: it must not, there is news.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.news.fall_asleep()

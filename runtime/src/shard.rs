@@ -22,6 +22,7 @@ use crate::remote::{Phase, Remote};
 use crate::stats::Stats;
 use crate::task::{TaskKey, Tasks, Urgency};
 use crate::timer::Wheel;
+use crate::turn_end::TurnEnd;
 use crate::world::{Completion, Host, Wait, World};
 
 thread_local! {
@@ -58,6 +59,7 @@ pub struct Shard {
     completions: RefCell<Vec<Completion>>,
     /// Set while the shard is parked outside its ring: what wakes it there.
     parked: RefCell<Option<Waker>>,
+    pub(crate) turn_end: TurnEnd,
 }
 
 impl Shard {
@@ -98,6 +100,7 @@ impl Shard {
             locals: RefCell::new(Vec::new()),
             completions: RefCell::new(Vec::new()),
             parked: RefCell::new(None),
+            turn_end: TurnEnd::default(),
         }
     }
 
@@ -242,6 +245,7 @@ impl Shard {
         self.run_ready();
         self.remote.heartbeat.rest(self.stats.turns.value());
         self.driver.flush(world);
+        self.turn_end.reach(world);
         let mut completions = self.completions.take();
         world.enter(self.wait(idle), &mut completions)?;
         self.remote.wake_up();

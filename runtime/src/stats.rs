@@ -20,6 +20,22 @@ impl Counter {
     }
 }
 
+/// A number that one thread sets and others read.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the number. Only the shard that owns the statistics may call this.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The current value; may be a turn old on another thread.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What one shard counts.
 ///
 /// Aligned to two cache lines, since adjacent lines are fetched in pairs: a reader of one shard's
@@ -75,6 +91,16 @@ pub struct Stats {
     pub taken_over: Counter,
     /// Jobs that arrived over the mesh.
     pub mesh_jobs: Counter,
+    /// Times that a task of this shard waited a millisecond for room in another shard's inbox.
+    pub mesh_waits: Counter,
+    /// Operations that were submitted to the ring.
+    pub submissions: Counter,
+    /// Turns that found more completions than their queue holds; the kernel keeps the rest.
+    pub overflows: Counter,
+    /// Nanoseconds in which the shard looked at its completion queue for something to do.
+    pub spinning_nanos: Counter,
+    /// Receive buffers that hold no received bytes, as of the last turn.
+    pub buffers_spare: Gauge,
 }
 
 impl Stats {

@@ -79,7 +79,7 @@ impl Watched {
         let is_running = self.remote.heartbeat.is_running(number) && !self.remote.is_closed();
         let has_moved = is_running || number != self.turn.number;
         let thread = self.remote.heartbeat.thread();
-        let waited = || waited_for_cpu(thread);
+        let waited = || CpuTime::of(thread).waited;
         if let Some(held) = self.turn.look(number, is_running, Instant::now(), threshold, waited) {
             self.stats.stalls.add(1);
             self.log(held);
@@ -111,13 +111,24 @@ impl Watched {
     }
 }
 
-/// How long a thread of this process was runnable and did not run, since it was started: the second
-/// number of its `schedstat` (proc_pid_schedstat(5)). Zero where the kernel does not count it.
-fn waited_for_cpu(thread: i32) -> Duration {
-    let path = format!("/proc/self/task/{thread}/schedstat");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let nanos = text.split_ascii_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or_default())
+/// What a thread of this process did with its time since it was started, as its `schedstat` tells
+/// (proc_pid_schedstat(5)). Zero where the kernel does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// How long it ran.
+    pub ran: Duration,
+    /// How long it was runnable and did not run: others had its CPU.
+    pub waited: Duration,
+}
+
+impl CpuTime {
+    pub(crate) fn of(thread: i32) -> CpuTime {
+        let path = format!("/proc/self/task/{thread}/schedstat");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut numbers = text.split_ascii_whitespace().map(|nanos| nanos.parse().ok());
+        let mut next = || Duration::from_nanos(numbers.next().flatten().unwrap_or_default());
+        CpuTime { ran: next(), waited: next() }
+    }
 }
 
 /// One turn, as it looks from outside.
@@ -217,8 +228,10 @@ mod tests {
     #[test]
     fn the_kernel_says_how_long_a_thread_has_waited() {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
-        let earlier = waited_for_cpu(thread);
-        assert!(waited_for_cpu(thread) >= earlier);
-        assert_eq!(waited_for_cpu(-1), Duration::ZERO);
+        let earlier = CpuTime::of(thread);
+        let later = CpuTime::of(thread);
+        assert!(later.waited >= earlier.waited && later.ran >= earlier.ran);
+        assert!(later.ran > Duration::ZERO);
+        assert_eq!(CpuTime::of(-1), CpuTime::default());
     }
 }

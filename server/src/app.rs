@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, Config, ConfigError, Cores, Handle, Listener, Mesh,
-    OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError, Stats,
-    Stopper, Topology, launch,
+    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Handle, Listener,
+    Mesh, OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError,
+    Stats, Stopper, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
+use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
 use crate::config::ServerConfig;
 use crate::error::{BoxError, Error, Result};
 use crate::files::Files;
 use crate::handler::Handler;
+use crate::log::{self, AccessLog, Recorders};
 use crate::middleware::Layer;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site};
@@ -44,7 +46,9 @@ pub struct App {
     runtime: Config,
     server: ServerConfig,
     addresses: Vec<Address>,
+    admin: Option<Admin>,
     is_quiet: bool,
+    access_log: Option<AccessLog>,
 }
 
 impl App {
@@ -189,6 +193,30 @@ impl App {
         self
     }
 
+    /// An address for metrics, health, and a live page of the cores, on threads beside the shards.
+    /// Default: none.
+    ///
+    /// ```no_run
+    /// # fn main() -> corelane::Result<()> {
+    /// use corelane::{Address, App};
+    ///
+    /// let admin: Address = "127.0.0.1:9090".parse()?;
+    /// App::new().admin(admin).serve("0.0.0.0:8080")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn admin(mut self, admin: impl Into<Admin>) -> App {
+        self.admin = Some(admin.into());
+        self
+    }
+
+    /// Writes a line for each request. Default: none.
+    #[must_use]
+    pub fn access_log(mut self, log: AccessLog) -> App {
+        self.access_log = Some(log);
+        self
+    }
+
     /// Prints nothing when [`serve`](App::serve) is ready.
     #[must_use]
     pub fn quiet(mut self) -> App {
@@ -207,6 +235,7 @@ impl App {
     pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
         let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
         let server = self.start(addresses)?;
+        server.reopen_access_log_on_signals()?;
         let signals = SignalWatch::new(server.stopper(), patience);
         let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
         if !is_quiet {
@@ -230,12 +259,21 @@ impl App {
         self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
-        let shard_count = checked.cpus().len();
+        let (shard_count, buffer_count) = (checked.cpus().len(), checked.shard().buffer_count);
         let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
         let addresses = sockets.addresses().to_vec();
         let connections_max = connections_max(&self.server, shard_count)?;
+        let admin = match &self.admin {
+            Some(admin) => {
+                let server = &self.server;
+                Some(start_admin(admin, server, &checked, &addresses, connections_max)?)
+            }
+            None => None,
+        };
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let (access_log, recorders) = log::start(self.access_log, shard_count)?;
         let plan = Arc::new(Plan {
+            recorders,
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
@@ -247,7 +285,11 @@ impl App {
         let drain_timeout = plan.config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
-        Ok(Server { handle, addresses, cpus, stats, drain_timeout })
+        if let Some(admin) = &admin {
+            let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
+            admin.view().begin(Running { monitor, servers, cpus, buffer_count });
+        }
+        Ok(Server { handle, addresses, cpus, stats, drain_timeout, admin, access_log })
     }
 }
 
@@ -267,6 +309,7 @@ impl App {
         self.router.check(self.trailing_slash)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let plan = Rc::new(Plan {
+            recorders: Recorders::default(),
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
@@ -294,6 +337,7 @@ impl std::fmt::Debug for App {
 
 /// What every shard starts from.
 struct Plan {
+    recorders: Recorders,
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
@@ -326,12 +370,35 @@ async fn open_site(
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max);
+    let log = plan.recorders.take(shard.id());
+    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max, log);
     let site = Rc::new(site);
+    let tally = Rc::clone(&site.tally);
+    shard.on_turn_end(move |end| tally.settle(end));
     for listener in listeners {
         shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
     }
     Ok(())
+}
+
+/// It answers before there is a shard: that it is not ready.
+fn start_admin(
+    admin: &Admin,
+    server: &ServerConfig,
+    checked: &CheckedConfig,
+    addresses: &[Address],
+    connections_max: usize,
+) -> Result<AdminServer, corelane_runtime::RuntimeError> {
+    let config = admin::describe(&Settings {
+        addresses,
+        cpus: checked.cpus(),
+        server,
+        connections_max,
+        shard: checked.shard(),
+        offload: checked.offload(),
+        shown: &admin.shown,
+    });
+    AdminServer::start(admin, checked, Arc::new(View::new(config)))
 }
 
 /// How many connections each shard may have.
@@ -359,12 +426,41 @@ pub struct Server {
     cpus: Vec<usize>,
     stats: Vec<Arc<ServerStats>>,
     drain_timeout: Duration,
+    /// Behind the handle: it answers until the last shard has ended.
+    admin: Option<AdminServer>,
+    /// Behind the handle: it writes what the shards have put into their rings.
+    access_log: Option<log::Writer>,
 }
 
 impl Server {
+    /// Has the file of the access log opened anew under its name, after it was moved away.
+    pub fn reopen_access_log(&self) {
+        self.access_log.iter().for_each(log::Writer::reopen);
+    }
+
+    /// The same whenever the process is sent SIGHUP or SIGUSR1; [`App::serve`] does so.
+    ///
+    /// # Errors
+    /// The signals can not be caught.
+    pub fn reopen_access_log_on_signals(&self) -> Result<()> {
+        let caught = self.access_log.as_ref().map_or(Ok(()), log::Writer::reopen_on_signals);
+        caught.map_err(|error| corelane_runtime::RuntimeError::Thread(error).into())
+    }
+
+    /// Lines of the access log that its file did not take, such as on a full disk. Those that were
+    /// dropped because it was slow are in [`ServerStats::access_log_dropped`].
+    pub fn access_log_lost(&self) -> u64 {
+        self.access_log.as_ref().map_or(0, log::Writer::lost)
+    }
+
     /// Where it listens, with the ports that were chosen where port zero was asked for.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where the admin address listens, if there is one.
+    pub fn admin_address(&self) -> Option<&Address> {
+        self.admin.as_ref().map(AdminServer::address)
     }
 
     /// How many shards serve.
@@ -408,7 +504,10 @@ impl Server {
     /// # Errors
     /// The first shard's error where one failed.
     pub fn join(self) -> Result<()> {
-        self.handle.join().map_err(Error::from)
+        let Server { handle, admin, .. } = self;
+        let ended = handle.join().map_err(Error::from);
+        drop(admin);
+        ended
     }
 
     /// One line for people and scripts: where it listens, and on which CPUs.

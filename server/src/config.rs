@@ -49,6 +49,9 @@ pub struct ServerConfig {
     pub linger_timeout: Duration,
     /// Bytes that are received while lingering. Default 64 KiB.
     pub linger_bytes_max: usize,
+    /// How long an exchange takes that counts as slow: the last 16 of a shard are kept, for the
+    /// live page. Default 50 ms: people begin to notice.
+    pub slow_threshold: Duration,
     /// How long a drain may take before what is unfinished is cut off. Default 30 s.
     pub drain_timeout: Duration,
     /// The value of the `Server` field; `None` leaves the field out. Default `corelane`, without
@@ -76,6 +79,7 @@ impl Default for ServerConfig {
             send_bytes_per_second_min: 500,
             linger_timeout: Duration::from_secs(1),
             linger_bytes_max: 64 * 1024,
+            slow_threshold: Duration::from_millis(50),
             drain_timeout: Duration::from_secs(30),
             server_name: Some("corelane".to_owned()),
             listen: ListenConfig::default(),

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod admin;
 mod app;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -42,7 +43,6 @@ mod handler;
 pub mod http1;
 mod into_response;
 mod json;
-#[cfg(feature = "event-log")]
 pub mod log;
 pub mod middleware;
 mod problem;
@@ -53,6 +53,7 @@ mod state;
 mod stats;
 
 pub use addresses::IntoAddresses;
+pub use admin::Admin;
 pub use app::{App, Server};
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
@@ -77,4 +78,4 @@ pub use response::{IntoResponse, Responder, Response};
 pub use router::{
     MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
 };
-pub use stats::{Deadline, ServerStats};
+pub use stats::{Closed, Deadline, RouteStats, ServerStats};

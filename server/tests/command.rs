@@ -157,3 +157,42 @@ fn tuning_fixes_what_the_doctor_warns_of_and_can_be_undone() {
     assert!(!tune("--revert").0, "there is nothing left to undo");
     assert!(!tune("--nonsense").0);
 }
+
+#[test]
+fn signals_open_the_access_log_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (site, log) = (folder.path().join("site"), folder.path().join("access.log"));
+    std::fs::create_dir(&site).expect("a folder");
+    let (site, path) = (site.to_str().expect("text"), log.to_str().expect("text"));
+    let mut command = corelane(&["serve", site, "--listen", "127.0.0.1:0", "--cores", "1"]);
+    command.args(["--access-log", path, "--access-log-format", "json"]);
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("start"));
+    let mut ready = String::new();
+    let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
+    output.read_line(&mut ready).expect("a line");
+    let address = ready.split("http://").nth(1).expect("a link").split(' ').next().expect("one");
+    // Asks until the log, where it has its name, has the line: a signal takes its time.
+    let ask_until_logged = |target: &str| {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains(target)) {
+            assert!(std::time::Instant::now() < limit, "{target} is not logged");
+            let mut socket = TcpStream::connect(address).expect("connect");
+            let request = format!("GET {target} HTTP/1.0\r\n\r\n");
+            socket.write_all(request.as_bytes()).expect("send");
+            socket.read_to_string(&mut String::new()).expect("receive");
+        }
+    };
+    ask_until_logged("/first");
+    for (signal, target) in [("HUP", "/second"), ("USR1", "/third")] {
+        std::fs::rename(&log, log.with_extension(signal)).expect("rename");
+        let process = child.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status();
+        assert!(sent.expect("kill").success());
+        ask_until_logged(target);
+        let text = std::fs::read_to_string(&log).expect("text");
+        assert!(!text.contains("/first"), "{text}");
+    }
+    let process = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &process]).status().expect("kill").success());
+    assert_eq!(child.0.wait().expect("wait").code(), Some(0));
+}

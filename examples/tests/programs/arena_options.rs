@@ -74,7 +74,7 @@ fn a_port_in_use_is_the_machines_problem() {
 fn help_says_every_option() {
     let ended = run(ARENA, &["--help"]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    for option in ["--listen", "--cores", "--balance", "--dataset", "--config"] {
+    for option in ["--listen", "--cores", "--balance", "--admin", "--dataset", "--config"] {
         assert!(ended.output.contains(option), "{}", ended.output);
     }
 }
@@ -104,6 +104,30 @@ fn it_listens_everywhere_it_is_told_to() {
         answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
         "{answer}"
     );
+}
+
+#[test]
+fn the_admin_address_is_where_it_is_told() {
+    let scratch = Scratch::new("admin");
+    let path = scratch.path("admin");
+    let config = scratch.write("arena.toml", format!("admin = 'unix:{path}'\ndataset = 'x.json'"));
+    let dataset = r#"[{"id":9,"name":"Lamp","category":"lighting","price":3,"quantity":5,
+        "active":true,"tags":[],"rating":{"score":4,"count":2}}]"#;
+    scratch.write("x.json", dataset);
+    let arena = Program::start(ARENA, &["--listen", "127.0.0.1:0", "--config", &config]);
+    let ask = |target: &str| {
+        let mut socket = UnixStream::connect(&path).unwrap();
+        write!(socket, "GET {target} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("/readyz").ends_with("\r\n\r\nready\n"));
+    assert!(ask("/config").contains("\"dataset\": \"x.json\""), "{}", ask("/config"));
+    assert_eq!(arena.connect().get("/pipeline").text(), "ok");
+    let counted = "corelane_requests_total{shard=\"0\",route=\"/pipeline\",code=\"2xx\"} ";
+    assert!(ask("/metrics").contains(counted));
+    check_refused(&["--admin", "nowhere"], 2, &["--admin", "nowhere"]);
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Driver {
         let state = &mut *state;
         self.copy_fresh(state);
         self.pool.lend(&mut state.lent);
+        self.stats.buffers_spare.set(self.pool.spare_count() as u64);
         if !state.lent.is_empty() {
             world.provide(&self.pool, &state.lent);
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use super::probe::{self, Features};
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::error::RuntimeError;
+use crate::stats::Stats;
 use crate::world::{Completion, Descriptor, Wait, World};
 
 /// The one buffer group of a ring.
@@ -44,6 +46,7 @@ pub(crate) struct Uring {
     alarm_bytes: *mut [u8; ALARM_BYTES],
     origin: Instant,
     spin: std::time::Duration,
+    stats: Arc<Stats>,
     /// Sends that do not wait and were queued since the last `enter`: their tokens and sizes.
     silent_sends: Vec<(Token, u32)>,
     /// The deadline of the timeout that is in flight.
@@ -59,6 +62,7 @@ impl Uring {
         pool: &Rc<BufferPool>,
         alarm: RawFd,
         origin: Instant,
+        stats: Arc<Stats>,
     ) -> Result<Uring, RuntimeError> {
         let (ring, mut features) = probe::set_up(config.ring_entries)?;
         let entrance = Entrance::new(ring.as_raw_fd());
@@ -75,6 +79,7 @@ impl Uring {
             alarm_bytes: Box::leak(Box::new([0; ALARM_BYTES])),
             origin,
             spin: config.spin,
+            stats,
             silent_sends: Vec::new(),
             timeout: None,
             timeout_time: Box::default(),
@@ -112,6 +117,7 @@ impl Uring {
     /// One `io_uring_enter`: submits what is queued, and waits for `want` completions.
     fn enter_ring(&mut self, want: u32, timeout: Option<&types::Timespec>) -> io::Result<()> {
         let queued = self.ring.submission().len() as u32;
+        self.stats.submissions.add(u64::from(queued));
         match self.entrance.enter(queued, want, timeout) {
             Ok(()) => Ok(()),
             // A signal, the end of the wait; a completion queue to be emptied first; too little
@@ -150,13 +156,15 @@ impl Uring {
             self.enter_ring(0, None)?;
         }
         let end = deadline.min(now + self.spin);
-        while !self.has_events() {
-            if self.now() >= end {
-                return Ok(false);
-            }
+        let mut latest = now;
+        let mut has_events = self.has_events();
+        while !has_events && latest < end {
             std::hint::spin_loop();
+            latest = self.now();
+            has_events = self.has_events();
         }
-        Ok(true)
+        self.stats.spinning_nanos.add((latest - now).as_nanos() as u64);
+        Ok(has_events)
     }
 
     fn reap(&mut self, completions: &mut Vec<Completion>) {
@@ -300,6 +308,9 @@ impl World for Uring {
             Wait::No if self.ring.submission().is_empty() && !self.has_events() => Ok(()),
             Wait::No => self.enter_ring(0, None),
         };
+        if self.ring.submission().cq_overflow() {
+            self.stats.overflows.add(1);
+        }
         self.reap(completions);
         entered
     }

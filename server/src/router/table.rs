@@ -54,6 +54,8 @@ pub(crate) struct Table {
     fallbacks: matchit::Router<Rc<Route>>,
     not_found: Route,
     whole_server: Route,
+    /// The routes' names, by the index of their activity.
+    pub(crate) names: Vec<String>,
 }
 
 impl Table {
@@ -92,8 +94,9 @@ impl Table {
         for group in groups.chain(router.fallbacks.iter().flat_map(|fallback| &fallback.groups)) {
             builder.make_group(group).await?;
         }
-        let table = builder.table(router, slash)?;
-        shard.name_activities(builder.activities);
+        let mut table = builder.table(router, slash)?;
+        table.names = builder.activities;
+        shard.name_activities(table.names.clone());
         Ok(table)
     }
 }
@@ -174,9 +177,13 @@ impl<'a> Builder<'a> {
         Builder { shard, groups, middleware, activities }
     }
 
+    /// The activity of this name: the same one for all who share it.
     fn activity(&mut self, name: String) -> Activity {
-        self.activities.push(name);
-        Activity::new(self.activities.len() - 1)
+        let known = self.activities.iter().position(|known| *known == name);
+        Activity::new(known.unwrap_or_else(|| {
+            self.activities.push(name);
+            self.activities.len() - 1
+        }))
     }
 
     async fn make_group(&mut self, group: &Group) -> Result<(), BoxError> {
@@ -197,7 +204,7 @@ impl<'a> Builder<'a> {
         for plan in &router.routes {
             routes.push((plan.path.as_str(), Rc::new(self.route(plan)?)));
         }
-        let redirect = || Rc::new(self.automatic(answers::redirect()));
+        let redirect = || Rc::new(self.automatic("(redirect)", answers::redirect()));
         let routes = patterns(routes.into_iter(), slash, redirect).map_err(error)?;
         let mut fallbacks = Vec::new();
         for plan in &router.fallbacks {
@@ -208,9 +215,10 @@ impl<'a> Builder<'a> {
         let whole_server = self.layered(answers::whole_server(), &router.not_found_layers);
         let not_found = match whole.and_then(Rc::into_inner) {
             Some(fallback) => fallback,
-            None => self.automatic(not_found),
+            None => self.automatic("(not found)", not_found),
         };
-        Ok(Table { routes, fallbacks, not_found, whole_server: self.automatic(whole_server) })
+        let whole_server = self.automatic("(OPTIONS *)", whole_server);
+        Ok(Table { routes, fallbacks, not_found, whole_server, names: Vec::new() })
     }
 
     fn route(&mut self, plan: &RoutePlan) -> Result<Route, ConfigError> {
@@ -242,8 +250,8 @@ impl<'a> Builder<'a> {
     }
 
     /// A route that the server answers itself.
-    fn automatic(&mut self, fallback: Rc<dyn Endpoint>) -> Route {
-        let activity = self.activity("(answered by the server)".to_owned());
+    fn automatic(&mut self, name: &str, fallback: Rc<dyn Endpoint>) -> Route {
+        let activity = self.activity(name.to_owned());
         let states = Rc::default();
         Route { body_bytes_max: None, activity, states, endpoints: Vec::new(), fallback }
     }

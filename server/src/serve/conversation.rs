@@ -15,11 +15,13 @@ use http::Method;
 
 use super::Site;
 use super::collect::Collect;
+use super::finished::Finished;
 use super::pace::Pace;
 use super::unread::awaits_continue;
 use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source};
 use crate::handler::Call;
 use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
+use crate::log::Draft;
 use crate::response::{RequestFacts, Responder, Rest, guard};
 use crate::router::{Found, Table, normalize};
 
@@ -47,6 +49,14 @@ pub(super) struct Conversation {
     is_body_of_head: bool,
     /// How much time the peer has left to take its answers, over the whole connection.
     pub(super) send_pace: Pace,
+    /// When the head of the present exchange was there, or of the last one.
+    pub(super) began: Moment,
+    /// Whether a head was accepted whose answer is not whole.
+    pub(super) is_in_exchange: bool,
+    /// What the access log is to have of the present exchange.
+    pub(super) draft: Option<Draft>,
+    /// The exchange whose answer's content is being made and sent.
+    pub(super) streamed: Option<Box<Finished>>,
 }
 
 /// What the bytes of a body are for.
@@ -88,6 +98,8 @@ pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
     pub(super) activity: Activity,
+    /// When the handler was called.
+    pub(super) called: Moment,
     pub(super) channel: Option<Rc<Channel>>,
     /// Whether the peer waits for `100 Continue`, which it gets when the handler wants the body.
     pub(super) awaits_continue: bool,
@@ -117,6 +129,10 @@ impl Conversation {
             is_answering: false,
             is_body_of_head: false,
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
+            began: shard.now(),
+            is_in_exchange: false,
+            draft: None,
+            streamed: None,
         }
     }
 
@@ -181,7 +197,7 @@ impl Conversation {
         at: &mut usize,
         context: &mut Context<'_>,
     ) -> Option<Next> {
-        self.site.stats.requests.add(1);
+        self.note_exchange();
         self.head_since = None;
         let (before, rest) = bytes[*at..].split_at_mut(head.size);
         *at += head.size;
@@ -296,8 +312,15 @@ impl Conversation {
     pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
             Answer::Pending(call, facts, activity) => {
-                let (channel, awaits_continue) = (None, false);
-                Some(Next::Call(Pending { call, facts, activity, channel, awaits_continue }))
+                let (called, channel, awaits_continue) = (self.shard.now(), None, false);
+                Some(Next::Call(Pending {
+                    call,
+                    facts,
+                    activity,
+                    called,
+                    channel,
+                    awaits_continue,
+                }))
             }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest, None)),
@@ -327,6 +350,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Answer {
         self.ready_out();
+        let start = self.out.len();
         let site = Rc::clone(&self.site);
         let keeps_alive = head.keeps_alive && !self.shard.is_draining();
         let (method, version) = (head.method.clone(), head.version);
@@ -357,10 +381,15 @@ impl Conversation {
             site.stats.handler_panics.add(1);
         }
         match running {
-            Some(call) if ended => Answer::Pending(call, facts, route.activity),
+            Some(call) if ended => {
+                self.draft = site.draft(None, &exchange, route.activity);
+                Answer::Pending(call, facts, route.activity)
+            }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
-                self.end_exchange(status, keeps_alive);
+                self.draft = site.draft(Some(status), &exchange, route.activity);
+                self.end_exchange(keeps_alive);
+                self.note_answer(route.activity, status, self.shard.now(), start, &rest);
                 Answer::Done(rest)
             }
         }
@@ -373,6 +402,7 @@ impl Conversation {
         context: &mut Context<'_>,
     ) -> Poll<Rest> {
         self.ready_out();
+        let start = self.out.len();
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
@@ -393,12 +423,12 @@ impl Conversation {
             site.stats.handler_panics.add(1);
         }
         let (status, keeps_alive, rest) = responder.finish();
-        self.end_exchange(status, keeps_alive);
+        self.end_exchange(keeps_alive);
+        self.note_answer(pending.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
     }
 
-    fn end_exchange(&mut self, status: http::StatusCode, keeps_alive: bool) {
-        self.site.stats.count_response(status);
+    fn end_exchange(&mut self, keeps_alive: bool) {
         self.has_served = true;
         self.quiet_since = self.shard.now();
         if !keeps_alive {
@@ -421,8 +451,11 @@ impl Conversation {
         };
         self.ready_out();
         self.site.stats.count_response(error.status());
+        let start = self.out.len();
         let mut common = self.site.common.borrow_mut();
         encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
+        drop(common);
+        self.log_refusal(error.status(), (self.out.len() - start) as u64);
     }
 
     /// A send buffer to append to: an idle connection has none.

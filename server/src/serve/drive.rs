@@ -22,7 +22,7 @@ use corelane_runtime::{Moment, Received, SendBuffer};
 use super::conversation::{Conversation, Next, Phase};
 use crate::http1::{EndOfInput, ProtocolError};
 use crate::response::Rest;
-use crate::stats::Deadline;
+use crate::stats::{Closed, Deadline};
 
 /// While draining, how long a connection must have been quiet to count as idle: the peer's next
 /// request may be on its way already, and closing then would look like a lost one.
@@ -47,10 +47,32 @@ pub(super) enum Ended {
     Cut,
 }
 
+impl Ended {
+    /// What a connection that ended so is counted as.
+    fn reason(self) -> Closed {
+        match self {
+            Ended::Closing => Closed::Answered,
+            Ended::PeerDone => Closed::PeerDone,
+            Ended::PeerGone => Closed::PeerGone,
+            Ended::TimedOut(_) => Closed::TimedOut,
+            Ended::Drained => Closed::Drained,
+            Ended::Broken | Ended::Cut => Closed::Broken,
+        }
+    }
+}
+
 impl Conversation {
-    /// Serves the connection to its end.
-    pub(super) async fn drive(&mut self) {
+    /// Serves the connection to its end; says why it ended.
+    pub(super) async fn drive(&mut self) -> Closed {
         let Err(ended) = self.run().await;
+        self.note_end();
+        self.end(ended).await;
+        self.log_end();
+        ended.reason()
+    }
+
+    /// Sends what can still be sent, and waits for that.
+    async fn end(&mut self, ended: Ended) {
         if let Ended::TimedOut(deadline) = ended {
             self.site.stats.timeouts[deadline as usize].add(1);
         }

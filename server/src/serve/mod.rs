@@ -4,6 +4,8 @@ mod call;
 mod collect;
 mod conversation;
 mod drive;
+mod finished;
+mod logged;
 mod pace;
 mod stream_out;
 mod unread;
@@ -19,15 +21,19 @@ use corelane_runtime::{Listener, Shard};
 use crate::config::ServerConfig;
 use crate::date::CommonFields;
 use crate::http1::Fields;
+use crate::log::Recorder;
 use crate::router::Table;
-use crate::stats::ServerStats;
+use crate::stats::{Closed, ServerStats};
 use conversation::Conversation;
+pub(crate) use finished::Tally;
 
 /// What the connections of one shard share.
 pub(crate) struct Site {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) table: Table,
     pub(crate) stats: Arc<ServerStats>,
+    /// What hears of each exchange that ends.
+    pub(crate) tally: Rc<Tally>,
     /// Where the fields of the head that is being looked at lie. Scratch of one look.
     fields: RefCell<Fields>,
     common: RefCell<CommonFields>,
@@ -40,10 +46,13 @@ impl Site {
         table: Table,
         stats: Arc<ServerStats>,
         connections_max: usize,
+        log: Option<Recorder>,
     ) -> Site {
         let common = RefCell::new(CommonFields::new(config.server_name.as_deref()));
         let fields = RefCell::new(Fields::new());
-        Site { config, table, stats, fields, common, room: Room::new(connections_max) }
+        stats.set_routes(&table.names);
+        let tally = Rc::new(Tally::new(Arc::clone(&stats), config.slow_threshold, log));
+        Site { config, table, stats, tally, fields, common, room: Room::new(connections_max) }
     }
 }
 
@@ -67,12 +76,12 @@ async fn accept_all(shard: Rc<Shard>, site: Rc<Site>, mut listener: Listener) {
     loop {
         site.room.free(&site.stats).await;
         let Some(stream) = listener.accept().await else { return };
-        let place = Place::take(&site);
+        let mut place = Place::take(&site);
         let pass = shard.enter_gate();
         let mut conversation = Conversation::new(&shard, &site, stream);
         // By reference: passed on by value, the future would hold the conversation three times.
         shard.spawn(async move {
-            conversation.drive().await;
+            place.closed = conversation.drive().await;
             drop((pass, place));
         });
     }
@@ -108,18 +117,24 @@ impl Room {
 }
 
 /// One connection's place in the room, given back when it ends.
-struct Place(Rc<Site>);
+struct Place {
+    site: Rc<Site>,
+    /// Why it ended.
+    closed: Closed,
+}
 
 impl Place {
     fn take(site: &Rc<Site>) -> Place {
         site.room.open_count.set(site.room.open_count.get() + 1);
-        Place(Rc::clone(site))
+        site.stats.connections.add(1);
+        Place { site: Rc::clone(site), closed: Closed::Aborted }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let room = &self.0.room;
+        self.site.stats.closed[self.closed as usize].add(1);
+        let room = &self.site.room;
         room.open_count.set(room.open_count.get() - 1);
         for waiting in room.waiting.take() {
             waiting.wake();

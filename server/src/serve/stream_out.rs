@@ -32,6 +32,9 @@ impl Conversation {
         self.is_answering = true;
         let sent = self.send_stream(stream, coding, channel.as_ref()).await;
         self.is_answering = false;
+        if sent.is_ok() {
+            self.note_last_piece();
+        }
         if let Some(channel) = channel {
             self.stop_feeding(&channel, self.site.config.discard_bytes_max);
         }
@@ -102,6 +105,7 @@ impl Conversation {
     }
 
     fn send_piece(&mut self, piece: Bytes, coding: &mut StreamCoding) -> Result<(), Ended> {
+        self.note_piece(piece.len());
         self.ready_out();
         match coding {
             StreamCoding::Chunked => {

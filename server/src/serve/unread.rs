@@ -63,8 +63,15 @@ impl Conversation {
         };
         match answer {
             Answer::Pending(call, facts, activity) => {
-                let channel = Some(channel);
-                Some(Next::Call(Pending { call, facts, activity, channel, awaits_continue }))
+                let (called, channel) = (self.shard.now(), Some(channel));
+                Some(Next::Call(Pending {
+                    call,
+                    facts,
+                    activity,
+                    called,
+                    channel,
+                    awaits_continue,
+                }))
             }
             Answer::Done(rest) => {
                 let channel = self.keep_feeding(&rest, channel, awaits_continue);

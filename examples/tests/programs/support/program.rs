@@ -43,9 +43,9 @@ impl Program {
         Program { child, ready_line, output, log }
     }
 
-    /// The arena on any free port, with further arguments.
+    /// The arena on any free port, without its admin address, with further arguments.
     pub(crate) fn arena(arguments: &[&str]) -> Program {
-        let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
+        let arguments = [&["--listen", "127.0.0.1:0", "--admin", "none"], arguments].concat();
         Program::start(env!("CARGO_BIN_EXE_arena"), &arguments)
     }
 

@@ -10,6 +10,8 @@ use corelane::{
     Address, App, Coding, ConfigError, Cores, Files, RuntimeError, Server, ServerConfig, files,
 };
 
+use crate::logs::AccessOptions;
+
 /// Serves the files of a directory until Ctrl-C or SIGTERM, and finishes what is under way then.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -40,6 +42,8 @@ pub(crate) struct Options {
     /// Prints nothing when it is ready
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    access: AccessOptions,
 }
 
 impl Options {
@@ -66,9 +70,11 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     check_directory(&options.directory)?;
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
     let app = if options.compress { app.layer(compression()) } else { app };
+    let app = options.access.log().into_iter().fold(app, App::access_log);
     let app = options.listen.iter().cloned().fold(app, App::listen);
     let server = app.start(())?;
     let patience = ServerConfig::default().drain_timeout;
+    server.reopen_access_log_on_signals()?;
     let _signals = SignalWatch::new(server.stopper(), patience).map_err(RuntimeError::Thread)?;
     if !options.quiet {
         announce(&server, &options);

@@ -22,6 +22,7 @@ class Profile:
     total: float
     own: dict
     inclusive: dict
+    callees: dict
 
     def per(self, count: int, earlier: "Profile") -> "Profile":
         """What is between two profiles, for each of `count` things that happened in between."""
@@ -30,14 +31,26 @@ class Profile:
             return {name: (late[name] - early.get(name, 0)) / count for name in late}
 
         total = (self.total - earlier.total) / count
-        return Profile(
-            total, change(self.own, earlier.own), change(self.inclusive, earlier.inclusive)
-        )
+        own, inclusive = change(self.own, earlier.own), change(self.inclusive, earlier.inclusive)
+        return Profile(total, own, inclusive, self.callees)
 
-    def largest(self, count: int) -> list:
-        """The functions with the most instructions of their own: name, own, inclusive."""
-        names = sorted(self.own, key=lambda name: -self.own[name])[:count]
-        return [(name, self.own[name], self.inclusive[name]) for name in names]
+    def largest(self, count: int, root: str) -> list:
+        """The functions with the most instructions of their own: name, own, inclusive.
+
+        Only those that `root` calls, directly or not, where there is such a function.
+        """
+        names = self.below(root) if root in self.own else self.own
+        names = sorted(names, key=lambda name: -self.own.get(name, 0))[:count]
+        return [(name, self.own.get(name, 0), self.inclusive.get(name, 0)) for name in names]
+
+    def below(self, root: str) -> set:
+        """The root, and what it calls, directly or not."""
+        found, left = {root}, [root]
+        while left:
+            new = self.callees.get(left.pop(), set()) - found
+            found |= new
+            left += new
+        return found
 
 
 def prefix(out: pathlib.Path) -> list:
@@ -65,7 +78,7 @@ def run(words: list, out: pathlib.Path, seconds_max: float) -> Profile:
 
 def read(out: pathlib.Path) -> Profile:
     """Adds up what callgrind wrote, for all threads."""
-    names, own, inclusive = {}, {}, {}
+    names, own, inclusive, callees = {}, {}, {}, {}
     function = callee = ""
     is_call = False
     with out.open(encoding="utf-8", errors="replace") as lines:
@@ -76,6 +89,7 @@ def read(out: pathlib.Path) -> Profile:
                 function, callee = (name, callee) if key == "fn" else (function, name)
             elif key == "calls":
                 is_call = True
+                callees.setdefault(function, set()).add(callee)
             elif line[0] in "0123456789+-*" and function:
                 cost = int(line.split()[1])
                 # With callers in the same function counted twice it would exceed the whole.
@@ -86,7 +100,7 @@ def read(out: pathlib.Path) -> Profile:
                 is_call = False
     if not own:
         raise Failed(f"{out.name} has no counts")
-    return Profile(sum(own.values()), own, inclusive)
+    return Profile(sum(own.values()), own, inclusive, callees)
 
 
 def resolve(names: dict, text: str) -> str:

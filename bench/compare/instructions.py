@@ -89,8 +89,10 @@ def chosen(names: list) -> list:
 
 def measure(subject, case, place: Place, options) -> dict:
     """Two runs, one with twice the requests: what they share (start and end) cancels out."""
-    once, first = run(subject, case, place, options.connections, options.requests)
-    twice, second = run(subject, case, place, options.connections, 2 * options.requests)
+    # Of cheap requests more are needed until what happens by chance weighs less than a percent.
+    requests = options.requests * max(1, case.pipeline // 4)
+    once, first = run(subject, case, place, options.connections, requests)
+    twice, second = run(subject, case, place, options.connections, 2 * requests)
     profile = twice.per(second - first, once)
     # Valgrind makes a program some fifty times slower, but not the clock: what is done by the
     # clock, such as the passes of glommio's reactor, happens too often and is left out.
@@ -101,7 +103,7 @@ def measure(subject, case, place: Place, options) -> dict:
         "by_the_clock": round(profile.total - counted, 1),
         "largest": [
             {"function": name, "own": round(own, 1), "inclusive": round(inclusive, 1)}
-            for name, own, inclusive in profile.largest(LARGEST)
+            for name, own, inclusive in profile.largest(LARGEST, subject.root)
         ],
     }  # fmt: skip
 

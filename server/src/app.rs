@@ -48,7 +48,7 @@ pub struct App {
     addresses: Vec<Address>,
     admin: Option<Admin>,
     is_quiet: bool,
-    access_log: Option<AccessLog>,
+    pub(crate) access_log: Option<AccessLog>,
 }
 
 impl App {
@@ -210,13 +210,6 @@ impl App {
         self
     }
 
-    /// Writes a line for each request. Default: none.
-    #[must_use]
-    pub fn access_log(mut self, log: AccessLog) -> App {
-        self.access_log = Some(log);
-        self
-    }
-
     /// Prints nothing when [`serve`](App::serve) is ready.
     #[must_use]
     pub fn quiet(mut self) -> App {
@@ -370,8 +363,13 @@ async fn open_site(
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    let log = plan.recorders.take(shard.id());
-    let site = Site::new(Arc::clone(&plan.config), table, stats, plan.connections_max, log);
+    let site = Site::new(
+        Arc::clone(&plan.config),
+        table,
+        stats,
+        plan.connections_max,
+        plan.recorders.take(shard.id()),
+    );
     let site = Rc::new(site);
     let tally = Rc::clone(&site.tally);
     shard.on_turn_end(move |end| tally.settle(end));
@@ -428,31 +426,10 @@ pub struct Server {
     drain_timeout: Duration,
     /// Behind the handle: it answers until the last shard has ended.
     admin: Option<AdminServer>,
-    /// Behind the handle: it writes what the shards have put into their rings.
-    access_log: Option<log::Writer>,
+    pub(crate) access_log: Option<log::Writer>,
 }
 
 impl Server {
-    /// Has the file of the access log opened anew under its name, after it was moved away.
-    pub fn reopen_access_log(&self) {
-        self.access_log.iter().for_each(log::Writer::reopen);
-    }
-
-    /// The same whenever the process is sent SIGHUP or SIGUSR1; [`App::serve`] does so.
-    ///
-    /// # Errors
-    /// The signals can not be caught.
-    pub fn reopen_access_log_on_signals(&self) -> Result<()> {
-        let caught = self.access_log.as_ref().map_or(Ok(()), log::Writer::reopen_on_signals);
-        caught.map_err(|error| corelane_runtime::RuntimeError::Thread(error).into())
-    }
-
-    /// Lines of the access log that its file did not take, such as on a full disk. Those that were
-    /// dropped because it was slow are in [`ServerStats::access_log_dropped`].
-    pub fn access_log_lost(&self) -> u64 {
-        self.access_log.as_ref().map_or(0, log::Writer::lost)
-    }
-
     /// Where it listens, with the ports that were chosen where port zero was asked for.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use corelane_runtime::fs::FileRange;
 use futures_core::Stream;
 
 use crate::error::BoxError;
+use crate::files::FileStream;
 
 /// The content of a response.
 #[derive(Debug, Default)]
@@ -51,8 +53,13 @@ impl From<&'static str> for Body {
 /// out. A peer that reads slowly slows the producer down, and one that goes away drops it. An
 /// error ends the connection without an end of the content, so that the peer can tell.
 pub struct BodyStream {
-    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>,
+    pieces: Producer,
     size: Option<u64>,
+}
+
+enum Producer {
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>),
+    File(FileStream),
 }
 
 impl BodyStream {
@@ -63,7 +70,12 @@ impl BodyStream {
         S: Stream<Item = Result<Bytes, E>> + 'static,
         E: Into<BoxError> + 'static,
     {
-        BodyStream { pieces: Box::pin(Pieces { inner: pieces }), size: None }
+        BodyStream { pieces: Producer::Stream(Box::pin(Pieces { inner: pieces })), size: None }
+    }
+
+    /// Pieces of a file, of `size` bytes together.
+    pub(crate) fn of_file(pieces: FileStream, size: u64) -> BodyStream {
+        BodyStream { pieces: Producer::File(pieces), size: Some(size) }
     }
 
     /// The same content with its size in bytes, which becomes `Content-Length`. A stream that
@@ -83,7 +95,18 @@ impl BodyStream {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        self.pieces.as_mut().poll_next(context)
+        match &mut self.pieces {
+            Producer::Stream(pieces) => pieces.as_mut().poll_next(context),
+            Producer::File(file) => file.poll_piece(context).map_err(BoxError::from),
+        }
+    }
+
+    /// What comes next, where that is a range of a file that can be sent without reading it.
+    pub(crate) fn next_range(&mut self) -> Option<FileRange> {
+        match &mut self.pieces {
+            Producer::Stream(_) => None,
+            Producer::File(file) => file.next_range(),
+        }
     }
 }
 

@@ -4,25 +4,11 @@
 //! ring and so can not be kept beside it; hence the two system calls are made here.
 
 use std::io;
-use std::mem;
 use std::os::fd::RawFd;
-use std::ptr;
-
-use io_uring::types::Timespec;
 
 const IORING_ENTER_GETEVENTS: libc::c_uint = 1 << 0;
-const IORING_ENTER_EXT_ARG: libc::c_uint = 1 << 3;
 const IORING_ENTER_REGISTERED_RING: libc::c_uint = 1 << 4;
 const IORING_REGISTER_RING_FDS: libc::c_uint = 20;
-
-/// `struct io_uring_getevents_arg` of the kernel's interface.
-#[repr(C)]
-struct GetEventsArgument {
-    sigmask: u64,
-    sigmask_size: u32,
-    min_wait_usec: u32,
-    timespec: u64,
-}
 
 /// `struct io_uring_rsrc_update` of the kernel's interface.
 #[repr(C)]
@@ -43,7 +29,7 @@ impl Entrance {
     /// Registers the ring's descriptor for the calling thread (Linux 5.18), which spares each
     /// call the lookup; falls back to the descriptor itself.
     pub(super) fn new(ring: RawFd) -> Entrance {
-        let flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+        let flags = IORING_ENTER_GETEVENTS;
         let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data: ring as u64 };
         // SAFETY: one valid `io_uring_rsrc_update`, as the operation asks for.
         let registered = unsafe {
@@ -65,20 +51,9 @@ impl Entrance {
     ///
     /// GETEVENTS is always set: with IORING_SETUP_DEFER_TASKRUN only such a call runs the task
     /// work that completions come from (io_uring_setup(2)).
-    pub(super) fn enter(
-        self,
-        queued: u32,
-        want: u32,
-        timeout: Option<&Timespec>,
-    ) -> io::Result<()> {
-        let argument = GetEventsArgument {
-            sigmask: 0,
-            sigmask_size: 0,
-            min_wait_usec: 0,
-            timespec: timeout.map_or(0, |timeout| ptr::from_ref(timeout) as u64),
-        };
-        // SAFETY: the argument and the time it points to live until the call returns; what the
-        // queued entries point to is kept by their slots.
+    pub(super) fn enter(self, queued: u32, want: u32) -> io::Result<()> {
+        let no_signals = std::ptr::null::<libc::sigset_t>();
+        // SAFETY: no signal mask is passed; what queued entries point to is kept by their slots.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
@@ -86,8 +61,8 @@ impl Entrance {
                 queued,
                 want,
                 self.flags,
-                &raw const argument,
-                mem::size_of::<GetEventsArgument>(),
+                no_signals,
+                0,
             )
         };
         if entered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -15,6 +15,7 @@ pub(crate) mod disk;
 pub(crate) mod operation;
 pub(crate) mod recv;
 pub(crate) mod send;
+pub(crate) mod sendfile;
 pub(crate) mod slots;
 pub(crate) mod stream;
 
@@ -146,6 +147,7 @@ impl Driver {
             Kind::Connect => self.on_connect(state, key, completion),
             Kind::Recv => self.on_recv(state, key, completion),
             Kind::Send => self.on_send(state, key, completion),
+            Kind::Writable => self.on_writable(state, key),
             Kind::Cancel => self.on_cancel(state, key),
             Kind::Close => self.on_close(state, key),
         }

@@ -35,6 +35,23 @@ pub enum Operation {
         /// says that there is none, and success alone does not end a wait of the shard.
         waits: bool,
     },
+    /// Send some or all of a range of a file, by what room there is: done, or failed with `EAGAIN`,
+    /// when it is submitted.
+    SendFile {
+        /// The connected socket.
+        socket: Descriptor,
+        /// The file; its slot keeps it open.
+        file: Descriptor,
+        /// Where the range starts in the file.
+        offset: u64,
+        /// Its size in bytes.
+        size: u32,
+    },
+    /// Wait until there is room to send, or the connection has failed.
+    Writable {
+        /// The connected socket.
+        socket: Descriptor,
+    },
     /// Close the descriptor. Nothing else may be in flight on it.
     Close {
         /// The socket.
@@ -81,17 +98,26 @@ pub enum Kind {
     Connect = 2,
     /// [`Operation::Recv`].
     Recv = 3,
-    /// [`Operation::Send`].
+    /// [`Operation::Send`] and [`Operation::SendFile`].
     Send = 4,
     /// [`Operation::Close`].
     Close = 5,
     /// [`Operation::Cancel`].
     Cancel = 6,
+    /// [`Operation::Writable`].
+    Writable = 7,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Accept, Kind::Connect, Kind::Recv, Kind::Send, Kind::Close, Kind::Cancel];
+    const ALL: [Kind; 7] = [
+        Kind::Accept,
+        Kind::Connect,
+        Kind::Recv,
+        Kind::Send,
+        Kind::Close,
+        Kind::Cancel,
+        Kind::Writable,
+    ];
 }
 
 /// Names one operation in flight: what it does, and the slot it belongs to.

@@ -14,6 +14,7 @@ use super::buffers::{BufferId, BufferPool};
 use super::enter::Entrance;
 use super::operation::{Half, Kind, Operation, Token};
 use super::probe::{self, Features};
+use super::sendfile;
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::error::RuntimeError;
@@ -51,6 +52,8 @@ pub(crate) struct Uring {
     silent_sends: Vec<(Token, u32)>,
     /// The deadline of the timeout that is in flight.
     timeout: Option<Moment>,
+    /// Completions of operations that were done as they were submitted.
+    done: Vec<Completion>,
     /// Where the kernel reads the deadline when it takes the entry.
     timeout_time: Box<types::Timespec>,
 }
@@ -67,7 +70,7 @@ impl Uring {
         let (ring, mut features) = probe::set_up(config.ring_entries)?;
         let entrance = Entrance::new(ring.as_raw_fd());
         features.has_registered_fd = entrance.is_registered();
-        let buffers = BufferRing::new(pool.count());
+        let buffers = BufferRing::new(pool.count(), pool.buffer_bytes());
         buffers.register(&ring).map_err(RuntimeError::Ring)?;
         let mut uring = Uring {
             ring,
@@ -82,6 +85,7 @@ impl Uring {
             stats,
             silent_sends: Vec::new(),
             timeout: None,
+            done: Vec::new(),
             timeout_time: Box::default(),
         };
         uring.watch_alarm();
@@ -110,15 +114,15 @@ impl Uring {
             }
             // The queue is full: what is in it is submitted, which empties it. A kernel that is
             // out of memory takes fewer; the entries stay queued and are offered again.
-            let _ = self.enter_ring(0, None);
+            let _ = self.enter_ring(0);
         }
     }
 
     /// One `io_uring_enter`: submits what is queued, and waits for `want` completions.
-    fn enter_ring(&mut self, want: u32, timeout: Option<&types::Timespec>) -> io::Result<()> {
+    fn enter_ring(&mut self, want: u32) -> io::Result<()> {
         let queued = self.ring.submission().len() as u32;
         self.stats.submissions.add(u64::from(queued));
-        match self.entrance.enter(queued, want, timeout) {
+        match self.entrance.enter(queued, want) {
             Ok(()) => Ok(()),
             // A signal, the end of the wait; a completion queue to be emptied first; too little
             // memory for the submission just now. What was not submitted stays queued.
@@ -135,26 +139,35 @@ impl Uring {
         is_pending || !self.ring.completion().is_empty()
     }
 
-    fn enter_and_wait(&mut self, deadline: Moment) -> io::Result<()> {
-        let mut now = self.now();
-        if !self.spin.is_zero() && now < deadline {
-            if self.spin_until_event(now, deadline)? {
-                return self.enter_ring(0, None);
+    fn enter_and_wait(
+        &mut self,
+        deadline: Moment,
+        completions: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        if !self.spin.is_zero() && self.spin_until_event(deadline)? {
+            self.enter_ring(0)?;
+            self.reap(completions);
+            return Ok(());
+        }
+        loop {
+            let is_over = deadline <= self.now();
+            if !is_over && self.timeout.is_none_or(|armed| deadline < armed) {
+                self.set_timeout(deadline);
             }
-            now = self.now();
+            self.enter_ring(u32::from(!is_over))?;
+            let has_alarm = self.reap(completions);
+            if is_over || has_alarm || !completions.is_empty() {
+                return Ok(());
+            }
         }
-        if deadline <= now {
-            return self.enter_ring(0, None);
-        }
-        let wait = deadline - now;
-        self.enter_ring(1, Some(&types::Timespec::from(wait)))
     }
 
     /// Submits, then looks for completions without a system call, for as long as configured.
-    fn spin_until_event(&mut self, now: Moment, deadline: Moment) -> io::Result<bool> {
+    fn spin_until_event(&mut self, deadline: Moment) -> io::Result<bool> {
         if !self.ring.submission().is_empty() {
-            self.enter_ring(0, None)?;
+            self.enter_ring(0)?;
         }
+        let now = self.now();
         let end = deadline.min(now + self.spin);
         let mut latest = now;
         let mut has_events = self.has_events();
@@ -167,9 +180,14 @@ impl Uring {
         Ok(has_events)
     }
 
-    fn reap(&mut self, completions: &mut Vec<Completion>) {
+    /// Takes what has completed; says whether another thread has rung the alarm.
+    fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
         let mut is_alarm_over = false;
+        if self.ring.submission().cq_overflow() {
+            self.stats.overflows.add(1);
+        }
         let first = completions.len();
+        completions.append(&mut self.done);
         let mut has_sends = false;
         for entry in self.ring.completion() {
             let flags = entry.flags();
@@ -179,7 +197,8 @@ impl Uring {
                     has_sends |= token.kind() == Kind::Send;
                     let result = entry.result();
                     let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
-                    completions.push(Completion { token, result, buffer, more });
+                    let completion = Completion { token, result, buffer, more };
+                    self.buffers.unbundle(completion, completions);
                 }
                 None if entry.user_data() == ALARM => is_alarm_over = true,
                 None if entry.user_data() == TIMEOUT => self.timeout = None,
@@ -196,6 +215,7 @@ impl Uring {
         if is_alarm_over {
             self.watch_alarm();
         }
+        is_alarm_over
     }
 
     /// A send that does not wait posts a completion only where it has not sent everything.
@@ -232,24 +252,30 @@ impl Uring {
     /// Prepares for a wait outside the ring: from now on completions ring the bell, one of them
     /// at `deadline`. `false` where something has completed already.
     pub(crate) fn enable_bell(&mut self, deadline: Option<Moment>) -> io::Result<bool> {
+        // One that is in flight for an earlier deadline would wake the shard for nothing.
         if let Some(deadline) = deadline
-            && self.timeout.is_none_or(|armed| deadline < armed)
+            && self.timeout != Some(deadline)
         {
             self.set_timeout(deadline);
         }
         // Nothing may stay behind, the alarm least of all: it is read again after each ring.
         if !self.ring.submission().is_empty() {
-            self.enter_ring(0, None)?;
+            self.enter_ring(0)?;
         }
-        let is_submitted = self.ring.submission().is_empty() && self.silent_sends.is_empty();
+        let is_told = self.silent_sends.is_empty() && self.done.is_empty();
+        let is_submitted = self.ring.submission().is_empty() && is_told;
         self.ring.completion().enable_eventfd();
         // Pairs with the kernel's: it posts a completion and then looks at the flag.
         std::sync::atomic::fence(Ordering::SeqCst);
         Ok(is_submitted && !self.has_events())
     }
 
-    /// One timeout at most, moved forward where it is in flight (Linux 5.11): a new one for each
-    /// park would pile up in the kernel, as many as a long deadline lasts.
+    /// One timeout at most, moved where it is in flight (Linux 5.11): a new one for each wait would
+    /// pile up in the kernel, as many as a long deadline lasts.
+    ///
+    /// A busy shard leaves it alone from one wait to the next, and when it fires too early for the
+    /// wait of the day it is armed anew: to start and cancel a timer of the kernel for each wait
+    /// costs more than to wake up once in a while for nothing.
     fn set_timeout(&mut self, deadline: Moment) {
         *self.timeout_time = types::Timespec::from(deadline - self.now());
         let time: *const types::Timespec = &*self.timeout_time;
@@ -271,10 +297,18 @@ impl Uring {
 
 impl World for Uring {
     fn submit(&mut self, operation: Operation, token: Token) {
-        if let Operation::Send { bytes, waits: false, .. } = operation {
-            self.silent_sends.push((token, bytes.size()));
+        match operation {
+            Operation::Send { bytes, waits: false, .. } => {
+                self.silent_sends.push((token, bytes.size()));
+            }
+            Operation::SendFile { socket, file, offset, size } => {
+                let result = sendfile::send(socket, file, offset, size);
+                return self.done.push(Completion { token, result, buffer: None, more: false });
+            }
+            _ => {}
         }
-        self.push(entry_of(operation).user_data(token.user_data()));
+        let entry = entry_of(operation, self.features);
+        self.push(entry.user_data(token.user_data()));
     }
 
     fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
@@ -303,14 +337,14 @@ impl World for Uring {
     }
 
     fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let has_done = !self.done.is_empty();
         let entered = match wait {
-            Wait::Until(deadline) => self.enter_and_wait(deadline),
-            Wait::No if self.ring.submission().is_empty() && !self.has_events() => Ok(()),
-            Wait::No => self.enter_ring(0, None),
+            Wait::Until(deadline) if !has_done => {
+                return self.enter_and_wait(deadline, completions);
+            }
+            _ if self.ring.submission().is_empty() && !self.has_events() => Ok(()),
+            _ => self.enter_ring(0),
         };
-        if self.ring.submission().cq_overflow() {
-            self.stats.overflows.add(1);
-        }
         self.reap(completions);
         entered
     }
@@ -333,13 +367,17 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// One switch from our operations to the kernel's.
-fn entry_of(operation: Operation) -> squeue::Entry {
+fn entry_of(operation: Operation, features: Features) -> squeue::Entry {
     match operation {
         Operation::Accept { listener } => {
             opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
         }
         Operation::Connect { socket, address } => {
             opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
+        }
+        // What has arrived is taken in one go, however many buffers that fills.
+        Operation::Recv { socket } if features.has_receive_bundles => {
+            opcode::RecvMultiBundle::new(types::Fd(socket.0), BUFFER_GROUP).build()
         }
         Operation::Recv { socket } => {
             opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
@@ -357,6 +395,10 @@ fn entry_of(operation: Operation) -> squeue::Entry {
                 .build()
                 .flags(squeue::Flags::SKIP_SUCCESS)
         }
+        Operation::Writable { socket } => {
+            opcode::PollAdd::new(types::Fd(socket.0), libc::POLLOUT as u32).build()
+        }
+        Operation::SendFile { .. } => unreachable!("it is done as it is submitted"),
         Operation::Close { socket } => opcode::Close::new(types::Fd(socket.0)).build(),
         Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),
     }
@@ -368,12 +410,16 @@ struct BufferRing {
     entries: std::ptr::NonNull<types::BufRingEntry>,
     layout: std::alloc::Layout,
     count: u16,
+    buffer_bytes: u32,
     /// Entries ever added; the kernel sees it in `provide`.
     tail: u16,
+    /// Which buffer lies at each place of the ring, and at which place each buffer lies.
+    order: Box<[BufferId]>,
+    places: Box<[u16]>,
 }
 
 impl BufferRing {
-    fn new(count: u16) -> BufferRing {
+    fn new(count: u16, buffer_bytes: u32) -> BufferRing {
         let size = usize::from(count) * size_of::<types::BufRingEntry>();
         // The kernel wants the ring on a page of its own.
         let layout = std::alloc::Layout::from_size_align(size, 4096).expect("count is bounded");
@@ -382,7 +428,9 @@ impl BufferRing {
         let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
             std::alloc::handle_alloc_error(layout)
         };
-        BufferRing { entries, layout, count, tail: 0 }
+        let order = (0..count).map(BufferId).collect();
+        let places = (0..count).collect();
+        BufferRing { entries, layout, count, buffer_bytes, tail: 0, order, places }
     }
 
     fn register(&self, ring: &IoUring) -> io::Result<()> {
@@ -404,6 +452,8 @@ impl BufferRing {
             entry.set_addr(pool.address(*buffer).as_ptr() as u64);
             entry.set_len(pool.buffer_bytes());
             entry.set_bid(buffer.0);
+            self.order[usize::from(index)] = *buffer;
+            self.places[usize::from(buffer.0)] = index;
             self.tail = self.tail.wrapping_add(1);
         }
         // SAFETY: the tail lies in the first entry, which is valid; it is aligned to two bytes.
@@ -412,6 +462,24 @@ impl BufferRing {
             AtomicU16::from_ptr(types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
         };
         tail.store(self.tail, Ordering::Release);
+    }
+
+    /// A receive that filled several buffers, as if it had filled one after the other: a bundle
+    /// names its first buffer, and the others follow in the order in which they were provided
+    /// (`IORING_RECVSEND_BUNDLE` in io_uring_enter(2)).
+    fn unbundle(&self, completion: Completion, completions: &mut Vec<Completion>) {
+        let mut left = completion.result;
+        let mut buffer = completion.buffer;
+        while let Some(filled) = buffer
+            && left > self.buffer_bytes as i32
+        {
+            left -= self.buffer_bytes as i32;
+            let result = self.buffer_bytes as i32;
+            completions.push(Completion { result, buffer, more: true, ..completion });
+            let next = (self.places[usize::from(filled.0)] + 1) & (self.count - 1);
+            buffer = Some(self.order[usize::from(next)]);
+        }
+        completions.push(Completion { result: left, buffer, ..completion });
     }
 }
 

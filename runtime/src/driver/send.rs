@@ -10,15 +10,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::operation::{BytesPointer, Half, Kind, Operation, SlotKey};
+use super::sendfile::{self, FileRange};
 use super::stream::StreamSlot;
 use super::{Driver, State};
 use crate::mutation::{Mutation, is_made};
-use crate::world::Completion;
+use crate::world::{Completion, Descriptor};
 
 /// Queued bytes below this are appended to the buffer before them: one send instead of two.
 const APPEND_BYTES_MAX: usize = 16 * 1024;
@@ -30,13 +32,27 @@ pub enum SendBuffer {
     Owned(Vec<u8>),
     /// Bytes that somebody else may hold as well: sent without a copy.
     Shared(Bytes),
+    /// A range of a file, sent without a copy. Only for what [`is_cached`] says that it is in the
+    /// page cache: the shard would wait for the disk.
+    ///
+    /// [`is_cached`]: crate::fs::is_cached
+    File(FileRange),
 }
 
 impl SendBuffer {
+    fn size(&self) -> usize {
+        match self {
+            SendBuffer::File(range) => range.size,
+            buffer => buffer.bytes().len(),
+        }
+    }
+
+    /// The bytes in memory: none of a file.
     fn bytes(&self) -> &[u8] {
         match self {
             SendBuffer::Owned(bytes) => bytes,
             SendBuffer::Shared(bytes) => bytes,
+            SendBuffer::File(_) => &[],
         }
     }
 }
@@ -64,21 +80,20 @@ impl Sending {
 
     pub(super) fn drop_queued(&mut self) {
         self.queued.clear();
-        self.unsent_bytes = self.current_rest().len();
+        self.unsent_bytes = self.current_left();
     }
 
-    fn current_rest(&self) -> &[u8] {
-        match &self.current {
-            Some(buffer) => &buffer.bytes()[self.sent..],
-            None => &[],
-        }
+    /// Bytes of the current buffer that are not sent yet.
+    fn current_left(&self) -> usize {
+        self.current.as_ref().map_or(0, |buffer| buffer.size() - self.sent)
     }
 
     /// Appends to the last queued buffer where that saves a send; else queues the buffer itself.
     /// Gives back the buffer that is not needed any more.
     fn queue(&mut self, buffer: SendBuffer) -> Option<SendBuffer> {
         if let Some(SendBuffer::Owned(last)) = self.queued.back_mut()
-            && last.len() + buffer.bytes().len() <= APPEND_BYTES_MAX
+            && !matches!(buffer, SendBuffer::File(_))
+            && last.len() + buffer.size() <= APPEND_BYTES_MAX
         {
             last.extend_from_slice(buffer.bytes());
             return Some(buffer);
@@ -97,11 +112,11 @@ impl Driver {
         let Some(stream) = state.stream(key) else {
             return;
         };
-        if buffer.bytes().is_empty() || stream.sending.failure.is_some() {
+        if buffer.size() == 0 || stream.sending.failure.is_some() {
             return;
         }
         let sending = &mut stream.sending;
-        sending.unsent_bytes += buffer.bytes().len();
+        sending.unsent_bytes += buffer.size();
         if sending.current.is_none() {
             sending.current = Some(buffer);
             sending.sent = 0;
@@ -197,9 +212,11 @@ impl Driver {
         sending.sent_bytes += size as u64;
         sending.unsent_bytes -= size;
         stream.writer.wake();
-        if !sending.current_rest().is_empty() && !is_made(Mutation::PartialSendDropped) {
-            self.stats.partial_sends.add(1);
-            return submit_rest(state, key, true);
+        if sending.current_left() > 0 && !is_made(Mutation::PartialSendDropped) {
+            // Of a file one turn sends only so much: there may be room.
+            let waits = !matches!(sending.current, Some(SendBuffer::File(_)));
+            self.stats.partial_sends.add(u64::from(waits));
+            return submit_rest(state, key, waits);
         }
         let done = std::mem::replace(&mut sending.current, sending.queued.pop_front());
         sending.sent = 0;
@@ -214,6 +231,16 @@ impl Driver {
         if !is_last {
             submit_rest(state, key, false);
         }
+    }
+
+    /// There is room again, or the connection has failed, which the next attempt finds out.
+    pub(super) fn on_writable(&self, state: &mut State, key: SlotKey) {
+        let Some(stream) = state.stream(key) else {
+            return self.stats.stale_completions.add(1);
+        };
+        stream.in_flight -= 1;
+        submit_rest(state, key, false);
+        self.finish_if_closing(state, key);
     }
 
     #[cold]
@@ -243,16 +270,27 @@ impl State {
     }
 }
 
-/// Submits what is left of the current buffer.
+/// Submits what is left of the current buffer; `waits`: there was no room just now.
 fn submit_rest(state: &mut State, key: SlotKey, waits: bool) {
     let Some(stream) = state.stream(key) else {
         return;
     };
-    if stream.is_closing {
+    let Some(current) = stream.sending.current.as_ref().filter(|_| !stream.is_closing) else {
         return;
-    }
-    let bytes = BytesPointer::new(stream.sending.current_rest());
-    let socket = stream.descriptor;
+    };
+    let (socket, sent) = (stream.descriptor, stream.sending.sent);
+    let (operation, kind) = match current {
+        SendBuffer::File(_) if waits => (Operation::Writable { socket }, Kind::Writable),
+        SendBuffer::File(FileRange { file, offset, size }) => {
+            let (offset, file) = (offset + sent as u64, Descriptor(file.as_raw_fd()));
+            let size = (size - sent).min(sendfile::BYTES_MAX) as u32;
+            (Operation::SendFile { socket, file, offset, size }, Kind::Send)
+        }
+        buffer => {
+            let bytes = BytesPointer::new(&buffer.bytes()[sent..]);
+            (Operation::Send { socket, bytes, waits }, Kind::Send)
+        }
+    };
     stream.in_flight += 1;
-    state.submit(Operation::Send { socket, bytes, waits }, Kind::Send, key);
+    state.submit(operation, kind, key);
 }

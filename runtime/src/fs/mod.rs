@@ -24,6 +24,7 @@ mod error;
 mod file;
 mod options;
 
+pub use crate::driver::sendfile::{FileRange, is_cached};
 pub use error::FileError;
 pub use file::{File, FileBytes, READ_BYTES_MAX};
 pub use options::OpenOptions;

@@ -108,10 +108,13 @@ impl SimulatedRing {
             Operation::Recv { socket } => {
                 connection(socket).is_none_or(|(connection, side)| connection.is_readable(side))
             }
-            Operation::Send { socket, .. } => {
+            Operation::Send { socket, .. } | Operation::Writable { socket } => {
                 connection(socket).is_none_or(|(connection, side)| connection.is_writable(side))
             }
-            Operation::Connect { .. } | Operation::Close { .. } | Operation::Cancel { .. } => true,
+            Operation::SendFile { .. }
+            | Operation::Connect { .. }
+            | Operation::Close { .. }
+            | Operation::Cancel { .. } => true,
         }
     }
 
@@ -123,6 +126,9 @@ impl SimulatedRing {
             Operation::Connect { .. } => self.connect(index),
             Operation::Recv { socket } => self.receive(index, socket),
             Operation::Send { socket, .. } => self.send(index, socket),
+            Operation::Writable { .. } => self.finish(index, i32::from(libc::POLLOUT)),
+            // A simulation has no disk, and so no file.
+            Operation::SendFile { .. } => self.finish(index, -libc::EOPNOTSUPP),
             Operation::Close { socket } => self.close(index, socket),
             Operation::Cancel { target } => {
                 self.in_flight.swap_remove(index);
@@ -415,6 +421,8 @@ fn socket_of(operation: Operation) -> Option<Descriptor> {
         | Operation::Connect { socket, .. }
         | Operation::Recv { socket }
         | Operation::Send { socket, .. }
+        | Operation::SendFile { socket, .. }
+        | Operation::Writable { socket }
         | Operation::Close { socket } => Some(socket),
         Operation::Cancel { .. } => None,
     }

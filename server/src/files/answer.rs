@@ -126,7 +126,7 @@ fn body(stored: &Stored, pieces: Vec<Piece>) -> Body {
         Content::Disk(file) => {
             let size = pieces.iter().map(Piece::size).sum();
             let stream = FileStream::new(Rc::clone(file), &stored.path, pieces);
-            Body::Stream(BodyStream::new(stream).with_size(size))
+            Body::Stream(BodyStream::of_file(stream, size))
         }
     }
 }

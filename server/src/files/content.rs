@@ -10,8 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use corelane_runtime::fs::File;
-use futures_core::Stream;
+use corelane_runtime::fs::{File, FileRange, is_cached};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::byteranges::Piece;
@@ -19,6 +18,13 @@ use super::byteranges::Piece;
 /// Bytes that are read at a time. Two of these are in memory for each download: one that is read
 /// and one that is sent.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
+
+/// Bytes that are sent at a time where nothing is read: looking what the page cache has costs about
+/// as much as copying 16 KiB.
+const RANGE_BYTES: u64 = 512 * 1024;
+
+/// Shorter ranges are read and copied.
+const RANGE_BYTES_MIN: u64 = 32 * 1024;
 
 /// Buffers that a shard keeps for the next pieces: 4 MiB of them.
 const SPARE_COUNT_MAX: usize = 64;
@@ -111,7 +117,7 @@ impl Drop for PieceBuffer {
 type ColdRead = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 
 /// Pieces of a file, and of what stands between them, as a response's content.
-pub(super) struct FileStream {
+pub(crate) struct FileStream {
     file: Rc<OwnedFd>,
     path: String,
     pieces: VecDeque<Piece>,
@@ -145,37 +151,47 @@ impl FileStream {
         range.start += bytes.len() as u64;
         Ok(bytes)
     }
-}
 
-impl Stream for FileStream {
-    type Item = io::Result<Bytes>;
+    /// The front of what is left, where that is a range of the file, large enough to be worth it,
+    /// that the page cache has: it is taken for sent.
+    pub(crate) fn next_range(&mut self) -> Option<FileRange> {
+        let Some(Piece::File(range)) = self.pieces.front_mut() else { return None };
+        let size = (range.end - range.start).min(RANGE_BYTES);
+        let next = range.start..range.start + size;
+        if size < RANGE_BYTES_MIN || self.cold.is_some() || !is_cached(&self.file, next) {
+            return None;
+        }
+        let offset = range.start;
+        range.start += size;
+        Some(FileRange { file: Rc::clone(&self.file), offset, size: size as usize })
+    }
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
+    /// The next piece, read.
+    pub(crate) fn poll_piece(
+        &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Bytes>>> {
-        let this = &mut *self;
         loop {
-            if let Some(cold) = &mut this.cold {
+            if let Some(cold) = &mut self.cold {
                 let read = ready!(cold.as_mut().poll(context));
-                this.cold = None;
-                return Poll::Ready(Some(read.and_then(|bytes| this.advance(bytes))));
+                self.cold = None;
+                return Poll::Ready(Some(read.and_then(|bytes| self.advance(bytes))));
             }
-            match this.pieces.front() {
+            match self.pieces.front() {
                 None => return Poll::Ready(None),
                 Some(Piece::Bytes(bytes)) => {
                     let bytes = bytes.clone();
-                    this.pieces.pop_front();
+                    self.pieces.pop_front();
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Some(Piece::File(range)) if range.is_empty() => {
-                    this.pieces.pop_front();
+                    self.pieces.pop_front();
                 }
                 Some(Piece::File(range)) => {
                     let size = (range.end - range.start).min(PIECE_BYTES as u64) as usize;
-                    let read = this.read(range.start, size).transpose();
+                    let read = self.read(range.start, size).transpose();
                     if let Some(read) = read {
-                        return Poll::Ready(Some(read.and_then(|bytes| this.advance(bytes))));
+                        return Poll::Ready(Some(read.and_then(|bytes| self.advance(bytes))));
                     }
                 }
             }

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::router::MethodRouter;
+pub(crate) use content::FileStream;
 use endpoint::{FileEndpoint, PARAMETER};
 pub use settings::{FileCache, Files, files};
 

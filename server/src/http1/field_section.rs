@@ -58,28 +58,31 @@ fn collect<'a>(
     bounds: &Bounds<'_>,
     list: &mut Vec<Field>,
 ) -> Option<Known<'a>> {
-    let line_bytes_max = bounds.limits.field_line_bytes_max;
     let mut known = Known::default();
-    let mut line_start = None;
+    let (mut line_start, mut line_bytes_max) = (None, 0);
     for header in headers {
         let name = Span::within(bytes, header.name.as_bytes());
         let value = Span::within(bytes, header.value);
-        line_fits(bytes, line_start, name.start as usize, line_bytes_max)?;
-        line_start = Some(name.start as usize);
+        let start = name.start as usize;
+        line_bytes_max = line_bytes_max.max(line_bytes(bytes, line_start, start)?);
+        line_start = Some(start);
         list.push(Field { name, value });
         known.note(header.name.as_bytes(), header.value);
     }
     // The empty line is at the end; it must be CRLF, and so must the end of the line before it.
-    line_fits(bytes, line_start, bytes.len().checked_sub(2)?, line_bytes_max)?;
-    (bytes.ends_with(b"\r\n") && headers.len() <= bounds.field_count_max).then_some(known)
+    let empty_line = bytes.len().checked_sub(2)?;
+    line_bytes_max = line_bytes_max.max(line_bytes(bytes, line_start, empty_line)?);
+    let fits = line_bytes_max <= bounds.limits.field_line_bytes_max
+        && headers.len() <= bounds.field_count_max;
+    (fits && bytes.ends_with(b"\r\n")).then_some(known)
 }
 
-/// httparse takes a bare LF as a line end: the line before `next` must end in CRLF.
+/// The size of the line before `next`. httparse takes a bare LF as its end: it must be CRLF.
 #[inline]
-fn line_fits(bytes: &[u8], start: Option<usize>, next: usize, size_max: usize) -> Option<()> {
-    let Some(start) = start else { return Some(()) };
+fn line_bytes(bytes: &[u8], start: Option<usize>, next: usize) -> Option<usize> {
+    let Some(start) = start else { return Some(0) };
     let end = next.checked_sub(2)?;
-    (bytes[end..next] == *b"\r\n" && end.checked_sub(start)? <= size_max).then_some(())
+    (bytes[end] == b'\r' && bytes[end + 1] == b'\n').then(|| end.saturating_sub(start))
 }
 
 #[cfg(test)]

@@ -60,9 +60,18 @@ fn is_port(port: &[u8]) -> bool {
     let [b':', digits @ ..] = port else {
         return port.is_empty();
     };
-    digits.len() <= 5
-        && digits.iter().all(u8::is_ascii_digit)
-        && digits.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')) <= 65535
+    if digits.len() > 5 {
+        return false;
+    }
+    let mut number = 0;
+    for octet in digits {
+        let digit = octet.wrapping_sub(b'0');
+        if digit > 9 {
+            return false;
+        }
+        number = number * 10 + u32::from(digit);
+    }
+    number <= 65535
 }
 
 #[cfg(test)]

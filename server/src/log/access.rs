@@ -40,8 +40,9 @@ pub(super) struct Settings {
 
 impl AccessLog {
     /// Appends to a file, which is made where there is none, with permissions `rw-r-----` less the
-    /// process's mask. It is opened anew on SIGHUP and SIGUSR1 by [`App::serve`](crate::App::serve),
-    /// or by [`Server::reopen_access_log`](crate::Server::reopen_access_log).
+    /// process's mask. It is opened anew on SIGHUP and SIGUSR1 by
+    /// [`App::serve`](crate::App::serve), or by
+    /// [`Server::reopen_access_log`](crate::Server::reopen_access_log).
     pub fn file(path: impl Into<PathBuf>) -> AccessLog {
         AccessLog::new(Target::File(path.into()))
     }

@@ -12,6 +12,7 @@
 //! every byte that is no visible ASCII is escaped, in each format ([`escape`]).
 
 mod access;
+mod embed;
 mod entry;
 mod escape;
 #[cfg(feature = "event-log")]

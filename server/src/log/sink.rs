@@ -59,7 +59,8 @@ impl Sink {
         match open(path) {
             Ok(file) => self.out = Box::new(file),
             Err(error) => {
-                tracing::error!(%error, path = %path.display(), "the access log can not be reopened");
+                let path = path.display();
+                tracing::error!(%error, %path, "the access log can not be reopened");
             }
         }
     }

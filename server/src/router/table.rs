@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelane_runtime::{Activity, ConfigError, Shard};
+use hashbrown::HashMap;
 use http::Method;
 
 use super::{
@@ -49,6 +50,9 @@ pub(crate) struct Found<'r> {
 
 /// The routes of one shard.
 pub(crate) struct Table {
+    /// Those without parameters, by their path: most requests are for one of them, and need no
+    /// more than one look.
+    exact: HashMap<Box<[u8]>, Rc<Route>>,
     routes: matchit::Router<Rc<Route>>,
     /// Fallbacks of nested routers, by their prefix.
     fallbacks: matchit::Router<Rc<Route>>,
@@ -59,6 +63,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The route whose path this is, octet by octet, without parameters.
+    #[inline]
+    pub(crate) fn find_exact(&self, method: &Method, path: &[u8]) -> Option<Found<'_>> {
+        let route = self.exact.get(path)?;
+        let endpoint = route.endpoint(method);
+        Some(Found { route, endpoint, params: Params::NONE, path_rest: 0 })
+    }
+
+    /// For a [normalized](super::normalize) path.
     pub(crate) fn find<'r>(&'r self, method: &Method, path: &'r str) -> Found<'r> {
         if let Ok(matched) = self.routes.at(path) {
             let endpoint = matched.value.endpoint(method);
@@ -114,19 +127,23 @@ impl Router {
     }
 }
 
+/// Routes by their patterns, and those of them by their path that have no parameters.
+type Patterns<T> = (matchit::Router<T>, HashMap<Box<[u8]>, T>);
+
 /// The table of routes by their patterns, with those that the policy about slashes adds.
 fn patterns<'p, T: Clone>(
     routes: impl Iterator<Item = (&'p str, T)>,
     slash: TrailingSlash,
     mut redirect: impl FnMut() -> T,
-) -> Result<matchit::Router<T>, String> {
-    let mut table = matchit::Router::new();
+) -> Result<Patterns<T>, String> {
+    let (mut table, mut exact) = (matchit::Router::new(), HashMap::new());
     let mut others = Vec::new();
     for (path, route) in routes {
         pattern::check(path)?;
         let inserted = table.insert(path, route.clone());
         inserted.map_err(|error| pattern::explain(path, &error))?;
-        others.extend(pattern::with_other_slash(path).map(|other| (other, route)));
+        others.extend(pattern::with_other_slash(path).map(|other| (other, route.clone())));
+        insert_exact(&mut exact, path, route);
     }
     for (other, route) in others {
         let route = match slash {
@@ -135,9 +152,18 @@ fn patterns<'p, T: Clone>(
             TrailingSlash::Ignore => route,
         };
         // What the application routes itself wins.
-        let _ = table.insert(other, route);
+        if table.insert(&other, route.clone()).is_ok() {
+            insert_exact(&mut exact, &other, route);
+        }
     }
-    Ok(table)
+    Ok((table, exact))
+}
+
+/// A path with an escape is left to the other table: it is looked up normalized there.
+fn insert_exact<T>(exact: &mut HashMap<Box<[u8]>, T>, path: &str, route: T) {
+    if !path.contains(['{', '}', '%']) {
+        exact.insert(path.as_bytes().into(), route);
+    }
 }
 
 /// The table of fallbacks below prefixes. The one of the whole application is not in it.
@@ -206,6 +232,7 @@ impl<'a> Builder<'a> {
         }
         let redirect = || Rc::new(self.automatic("(redirect)", answers::redirect()));
         let routes = patterns(routes.into_iter(), slash, redirect).map_err(error)?;
+        let (routes, exact) = routes;
         let mut fallbacks = Vec::new();
         for plan in &router.fallbacks {
             fallbacks.push((plan.prefix.as_str(), Rc::new(self.fallback(plan)?)));
@@ -218,7 +245,8 @@ impl<'a> Builder<'a> {
             None => self.automatic("(not found)", not_found),
         };
         let whole_server = self.automatic("(OPTIONS *)", whole_server);
-        Ok(Table { routes, fallbacks, not_found, whole_server, names: Vec::new() })
+        let names = Vec::new();
+        Ok(Table { exact, routes, fallbacks, not_found, whole_server, names })
     }
 
     fn route(&mut self, plan: &RoutePlan) -> Result<Route, ConfigError> {

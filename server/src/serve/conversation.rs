@@ -239,9 +239,9 @@ impl Conversation {
 
     /// What the route wants of the body, once its limit is checked.
     fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
-        let path = normalize(path_of(head, bytes));
+        let mut path = None;
         let config = &self.site.config;
-        let Found { route, endpoint, .. } = find(&self.site.table, head, &path);
+        let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
         Ok(endpoint.body_use())
     }
@@ -358,8 +358,9 @@ impl Conversation {
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts.clone(), common);
-        let path = normalize(path_of(head, bytes));
-        let Found { route, endpoint, params, path_rest } = find(&site.table, head, &path);
+        let mut path = None;
+        let found = find(&site.table, head, bytes, &mut path);
+        let Found { route, endpoint, params, path_rest } = found;
         let mut exchange = Exchange {
             head,
             bytes,
@@ -476,10 +477,19 @@ impl Conversation {
     }
 }
 
-fn find<'r>(table: &'r Table, head: &Head, path: &'r str) -> Found<'r> {
+/// Where a request goes; `path` keeps its path where it had to be normalized for that.
+fn find<'r, 'b: 'r>(
+    table: &'r Table,
+    head: &Head,
+    bytes: &'b [u8],
+    path: &'r mut Option<Cow<'b, str>>,
+) -> Found<'r> {
+    if let Some(found) = table.find_exact(&head.method, head.path(bytes)) {
+        return found;
+    }
     match head.form {
         TargetForm::Asterisk => table.whole_server(),
-        _ => table.find(&head.method, path),
+        _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes)))),
     }
 }
 

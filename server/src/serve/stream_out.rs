@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use corelane_runtime::SendBuffer;
+use corelane_runtime::fs::FileRange;
 use http::HeaderMap;
 
 use super::conversation::Conversation;
@@ -56,7 +57,16 @@ impl Conversation {
         channel: Option<&Rc<Channel>>,
     ) -> Result<(), Ended> {
         let mut pace = self.body_pace();
-        while let Some(piece) = self.next_piece(&mut stream, channel, &mut pace).await? {
+        loop {
+            if coding != StreamCoding::Chunked
+                && let Some(range) = stream.next_range()
+            {
+                self.send_range(range, &mut coding).await?;
+                continue;
+            }
+            let Some(piece) = self.next_piece(&mut stream, channel, &mut pace).await? else {
+                break;
+            };
             let piece = piece.map_err(|error| {
                 tracing::error!(%error, "a response's stream failed");
                 Ended::Broken
@@ -68,6 +78,18 @@ impl Conversation {
             }
         }
         self.end_content(coding)
+    }
+
+    async fn send_range(
+        &mut self,
+        range: FileRange,
+        coding: &mut StreamCoding,
+    ) -> Result<(), Ended> {
+        count_off(coding, range.size)?;
+        self.note_piece(range.size);
+        self.flush();
+        self.stream.send(SendBuffer::File(range));
+        self.sent(self.site.config.unsent_bytes_max).await
     }
 
     /// The next piece. While the producer pauses, what is there goes out, and the peer is watched.
@@ -107,21 +129,11 @@ impl Conversation {
     fn send_piece(&mut self, piece: Bytes, coding: &mut StreamCoding) -> Result<(), Ended> {
         self.note_piece(piece.len());
         self.ready_out();
-        match coding {
-            StreamCoding::Chunked => {
-                encode::chunk(&mut self.out, &piece);
-                return Ok(());
-            }
-            // RFC 9112 section 8: content that does not match its length must not look complete.
-            StreamCoding::Length(left) => match left.checked_sub(piece.len() as u64) {
-                Some(rest) => *left = rest,
-                None => {
-                    tracing::error!("a response's stream is longer than its size");
-                    return Err(Ended::Broken);
-                }
-            },
-            StreamCoding::Close => {}
+        if *coding == StreamCoding::Chunked {
+            encode::chunk(&mut self.out, &piece);
+            return Ok(());
         }
+        count_off(coding, piece.len())?;
         if piece.len() < SHARED_BYTES_MIN {
             self.out.extend_from_slice(&piece);
         } else {
@@ -147,4 +159,15 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+// RFC 9112 section 8: content that does not match its length must not look complete.
+fn count_off(coding: &mut StreamCoding, size: usize) -> Result<(), Ended> {
+    let StreamCoding::Length(left) = coding else { return Ok(()) };
+    let Some(rest) = left.checked_sub(size as u64) else {
+        tracing::error!("a response's stream is longer than its size");
+        return Err(Ended::Broken);
+    };
+    *left = rest;
+    Ok(())
 }

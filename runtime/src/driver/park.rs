@@ -22,7 +22,7 @@
 //! should it happen all the same.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use glommio::io::BufferedFile;
 
-use super::ring::{Uring, eventfd, signal};
+use super::ring::Uring;
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::error::RuntimeError;
@@ -166,4 +166,23 @@ pub(crate) fn close_down(shard: &Rc<Shard>, ring: &mut Uring, deadline: Moment) 
         }
     }
     shard.is_quiet()
+}
+
+/// A new eventfd (`eventfd(2)`), counter zero. Blocking: glommio's read of it must wait.
+fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: a system call without memory.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds one to an eventfd's counter.
+fn signal(eventfd: &impl AsFd) -> io::Result<()> {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: eight readable bytes, as eventfd(2) asks for.
+    let written = unsafe { libc::write(eventfd.as_fd().as_raw_fd(), one.as_ptr().cast(), 8) };
+    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

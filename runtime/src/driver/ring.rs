@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -488,23 +488,4 @@ impl Drop for BufferRing {
         // SAFETY: allocated in `new` with this layout; the ring is closed already.
         unsafe { std::alloc::dealloc(self.entries.as_ptr().cast(), self.layout) }
     }
-}
-
-/// A new eventfd (`eventfd(2)`), counter zero. Blocking: glommio's read of it must wait.
-pub(crate) fn eventfd() -> io::Result<OwnedFd> {
-    // SAFETY: a system call without memory.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Adds one to an eventfd's counter.
-pub(crate) fn signal(eventfd: &impl AsFd) -> io::Result<()> {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: eight readable bytes, as eventfd(2) asks for.
-    let written = unsafe { libc::write(eventfd.as_fd().as_raw_fd(), one.as_ptr().cast(), 8) };
-    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

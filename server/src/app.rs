@@ -13,7 +13,7 @@ use corelane_runtime::{
 
 use crate::addresses::IntoAddresses;
 use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, connections_max};
 use crate::error::{BoxError, Error, Result};
 use crate::files::Files;
 use crate::handler::Handler;
@@ -23,9 +23,6 @@ use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site};
 use crate::state::{Reach, StateMaker};
 use crate::stats::ServerStats;
-
-/// Descriptors that are kept for files, rings and logs when connections are counted.
-const DESCRIPTORS_RESERVED: usize = 64;
 
 /// An application to be served.
 ///
@@ -397,23 +394,6 @@ fn start_admin(
         shown: &admin.shown,
     });
     AdminServer::start(admin, checked, Arc::new(View::new(config)))
-}
-
-/// How many connections each shard may have.
-fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, ConfigError> {
-    if let Some(connections_max) = config.connections_max {
-        return Ok(connections_max);
-    }
-    let limit = corelane_runtime::open_file_limit();
-    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
-    if usable == 0 {
-        let problem = format!(
-            "the open-file limit of {limit} leaves no room for connections; \
-             shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
-        );
-        return Err(ConfigError::new("connections_max", problem));
-    }
-    Ok(usable)
 }
 
 /// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.

@@ -24,10 +24,12 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Err(problem) => return fail(2, &problem),
     };
     let app = app.cores(options.cores).balance(options.balance);
-    let app = match options.admin.address() {
-        Some(address) => app.admin(shown(Admin::new(address), &options.others)),
+    let app = match options.admin.admin() {
+        Some(admin) => app.admin(shown(admin, &options.others)),
         None => app,
     };
+    let app = app.concurrency_max(options.limit_concurrency);
+    let app = options.pid_file.into_iter().fold(app, App::pid_file);
     match app.serve(options.listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Config(error)) => fail(2, &error.to_string()),

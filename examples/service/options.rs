@@ -5,10 +5,11 @@
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
 //! balance = "hash"                          # or "least_connections"
 //! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
+//! limit_concurrency = "none"                # or "auto", or a count
+//! pid_file = "service.pid"                  # relative to this file's folder
 //! ```
 
 use std::fmt::Display;
-use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,8 +17,11 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
 use corelane::runtime::Balance;
-use corelane::{Address, ConfigError, Cores};
+use corelane::{Address, Admin, Concurrency, ConfigError, Cores};
 use toml::de::{DeTable, DeValue};
+
+/// The keys that every service has behind its own ones.
+const SHARED: [&str; 4] = ["balance", "admin", "limit_concurrency", "pid_file"];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
@@ -38,6 +42,12 @@ pub struct Flags {
     /// [default: 127.0.0.1:9090 where it is free]
     #[arg(long, value_name = "ADDR")]
     admin: Option<AdminAt>,
+    /// Requests that a shard takes on at once: a count, auto or none [default: none]
+    #[arg(long, value_name = "COUNT")]
+    limit_concurrency: Option<Concurrency>,
+    /// Keeps the process's number in this file, for corelane restart
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -54,6 +64,10 @@ pub struct Options {
     pub balance: Balance,
     /// Where the admin address is.
     pub admin: AdminAt,
+    /// Requests that a shard takes on at once.
+    pub limit_concurrency: Concurrency,
+    /// The file that is to have the process's number in it.
+    pub pid_file: Option<PathBuf>,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -80,7 +94,19 @@ impl Flags {
         let admin = self.admin.or(file.admin.take()).unwrap_or_default();
         let folder = self.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
-        Ok(Options { listen, cores, balance, admin, others: file.others, folder })
+        let limit_concurrency = self.limit_concurrency.or(file.limit_concurrency);
+        let limit_concurrency = limit_concurrency.unwrap_or_default();
+        let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
+        Ok(Options {
+            listen,
+            cores,
+            balance,
+            admin,
+            limit_concurrency,
+            pid_file,
+            others: file.others,
+            folder,
+        })
     }
 }
 
@@ -110,17 +136,13 @@ impl FromStr for AdminAt {
 
 impl AdminAt {
     /// The address, if there is to be one.
-    pub fn address(self) -> Option<Address> {
+    pub fn admin(self) -> Option<Admin> {
         match self {
             AdminAt::Nowhere => None,
-            AdminAt::At(address) => Some(address),
-            AdminAt::Usual => match TcpListener::bind(ADMIN_DEFAULT) {
-                Ok(listener) => listener.local_addr().map(Address::Tcp).ok(),
-                Err(error) => {
-                    tracing::warn!(%error, "{ADMIN_DEFAULT} is taken: there is no admin address");
-                    None
-                }
-            },
+            AdminAt::At(address) => Some(Admin::new(address)),
+            AdminAt::Usual => {
+                ADMIN_DEFAULT.parse::<Address>().ok().map(|address| Admin::new(address).optional())
+            }
         }
     }
 }
@@ -148,6 +170,8 @@ struct Settings {
     cores: Option<Cores>,
     balance: Option<Balance>,
     admin: Option<AdminAt>,
+    limit_concurrency: Option<Concurrency>,
+    pid_file: Option<PathBuf>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -186,10 +210,13 @@ impl Settings {
                 ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
                 ("balance", _) => parse(&value).map(|balance| settings.balance = Some(balance)),
                 ("admin", _) => parse(&value).map(|admin| settings.admin = Some(admin)),
+                ("limit_concurrency", _) => {
+                    parse(&value).map(|limit| settings.limit_concurrency = Some(limit))
+                }
+                ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
-                    let known =
-                        [&["listen", "cores"], others, &["balance", "admin"]].concat().join(", ");
+                    let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
                     let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }

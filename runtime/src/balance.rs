@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::task::{Context, Poll, Waker};
 
+use crate::address::Address;
 use crate::driver::host;
 use crate::driver::operation::SlotKey;
 use crate::error::ConfigError;
-use crate::listener::Address;
 use crate::remote::{Phase, Remote};
 use crate::shard::Shard;
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::driver::host::Machine;
 use crate::driver::ring::Uring;
 use crate::driver::{park, probe};
 use crate::error::RuntimeError;
+use crate::lifecycle::{Lifecycle, Stage};
 use crate::mesh::Mesh;
 use crate::monitor::Monitor;
 use crate::offload::{OffloadStats, Pool};
@@ -67,6 +69,7 @@ where
         threads: Vec::new(),
         offload: Arc::clone(&offload),
         watch: None,
+        lifecycle: Lifecycle::default(),
         origin,
     };
     offload
@@ -85,6 +88,7 @@ where
             peers: Arc::clone(&handle.remotes),
             offload: Arc::clone(&offload),
             stats: Arc::clone(&handle.stats[index]),
+            lifecycle: handle.lifecycle.clone(),
             origin,
             ready: ready.clone(),
         };
@@ -110,6 +114,7 @@ struct Seat {
     peers: Arc<[Arc<Remote>]>,
     offload: Arc<Pool>,
     stats: Arc<Stats>,
+    lifecycle: Lifecycle,
     origin: Instant,
     ready: mpsc::Sender<Ready>,
 }
@@ -121,7 +126,7 @@ impl Seat {
         S: FnOnce(Rc<Shard>) -> F + 'static,
         F: Future<Output = Result<(), StartError>> + 'static,
     {
-        let peers = Arc::clone(&self.peers);
+        let (peers, lifecycle) = (Arc::clone(&self.peers), self.lifecycle.clone());
         let id = self.remote.id;
         self.remote.heartbeat.enter_thread();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_executor(start)));
@@ -132,6 +137,7 @@ impl Seat {
         if outcome.is_err() {
             // One shard less would silently strand its share of the connections.
             peers.iter().for_each(|peer| peer.stop());
+            lifecycle.advance(Stage::Draining);
         }
         outcome
     }
@@ -222,6 +228,7 @@ pub struct Handle {
     threads: Vec<JoinHandle<Result<(), RuntimeError>>>,
     offload: Arc<Pool>,
     watch: Option<Watch>,
+    lifecycle: Lifecycle,
     origin: Instant,
 }
 
@@ -256,9 +263,15 @@ impl Handle {
         }
     }
 
+    /// How far the shards are. Whoever launched them says when they are ready.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
     /// What signals and other threads use to end the shards.
     pub fn stopper(&self) -> Stopper {
-        Stopper { remotes: Arc::clone(&self.remotes), origin: self.origin }
+        let (remotes, lifecycle) = (Arc::clone(&self.remotes), self.lifecycle.clone());
+        Stopper { remotes, lifecycle, origin: self.origin }
     }
 
     /// Waits until every shard has ended.
@@ -324,6 +337,7 @@ impl fmt::Debug for Handle {
 #[derive(Clone, Debug)]
 pub struct Stopper {
     remotes: Arc<[Arc<Remote>]>,
+    lifecycle: Lifecycle,
     origin: Instant,
 }
 
@@ -332,12 +346,29 @@ impl Stopper {
     /// it ends with whatever is unfinished.
     pub fn drain(&self, patience: Duration) {
         let deadline = moment_since(self.origin) + patience;
+        self.lifecycle.advance(Stage::Draining);
         self.remotes.iter().for_each(|remote| remote.drain(deadline));
     }
 
     /// Has every shard end now. Connections are closed where they stand.
     pub fn stop(&self) {
+        self.lifecycle.advance(Stage::Draining);
         self.remotes.iter().for_each(|remote| remote.stop());
+    }
+
+    /// Has the drain to come leave the kernel's queues to a successor; `false` where one has begun
+    /// without one.
+    ///
+    /// With the fences either this sees that drain, or its shards see the mark: a drain that knew
+    /// nothing of the successor would turn the clients of their common sockets away.
+    pub(crate) fn leave_queues(&self) -> bool {
+        self.remotes.iter().for_each(|remote| remote.leave_queues(true));
+        fence(Ordering::SeqCst);
+        if self.is_stopping() {
+            self.remotes.iter().for_each(|remote| remote.leave_queues(false));
+            return false;
+        }
+        true
     }
 
     /// Whether a drain or a stop has begun.

@@ -36,10 +36,12 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod address;
 mod balance;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod bind;
 mod clock;
 mod config;
 #[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]
@@ -49,8 +51,10 @@ pub mod fs;
 mod gate;
 mod halves;
 mod heartbeat;
+mod inherit;
 mod interval;
 mod launch;
+mod lifecycle;
 mod listener;
 mod mesh;
 mod monitor;
@@ -65,6 +69,7 @@ mod news;
 mod offload;
 mod placement;
 mod remote;
+mod restart;
 mod shard;
 mod shutdown;
 #[cfg(any(test, feature = "simulation"))]
@@ -78,7 +83,9 @@ mod turn_end;
 mod watch;
 pub mod world;
 
+pub use address::Address;
 pub use balance::Balance;
+pub use bind::{BoundSockets, ListenConfig, ShardSockets};
 pub use clock::Moment;
 pub use config::{CheckedConfig, Config, ShardConfig};
 pub use driver::buffers::{BufferId, BufferPool, Received};
@@ -91,9 +98,11 @@ pub use error::{ConfigError, RuntimeError};
 pub use gate::{Drained, GatePass};
 pub use halves::{StreamReader, StreamWriter};
 pub use heartbeat::Activity;
+pub use inherit::{Inherited, Predecessor};
 pub use interval::{Interval, MissedTicks, interval};
 pub use launch::{Handle, StartError, Stopper, launch};
-pub use listener::{Address, BoundSockets, ListenConfig, Listener, ShardSockets};
+pub use lifecycle::{Lifecycle, Stage};
+pub use listener::Listener;
 pub use mesh::{Mesh, MeshError, MeshFull};
 pub use monitor::Monitor;
 pub use net::Stream;
@@ -101,6 +110,7 @@ pub use offload::{
     OffloadConfig, OffloadError, OffloadFull, OffloadStats, Offloaded, offload, try_offload,
 };
 pub use placement::Cores;
+pub use restart::{Restart, RestartError};
 pub use shard::{Shard, ShardId, panic_text, yield_if_needed};
 pub use shutdown::SignalWatch;
 pub use stats::{Counter, Gauge, Stats};

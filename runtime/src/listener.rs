@@ -1,236 +1,50 @@
-//! Listening: one socket a shard for each address, and the loop that accepts from it.
-//!
-//! TCP addresses are bound once for every shard with `SO_REUSEPORT`: the kernel spreads new
-//! connections over the sockets by a hash of the addresses. A Unix socket has no such option: all
-//! shards accept from one queue, and whichever is first serves the connection.
+//! A listening socket of one shard: accepting, pausing, and the end of it in a drain.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::str::FromStr;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-
+use crate::address::Address;
 use crate::balance::{Balance, Balancing};
+use crate::bind::BoundSocket;
 use crate::driver::operation::SlotKey;
-use crate::error::{ConfigError, RuntimeError};
 use crate::net::Stream;
 use crate::shard::Shard;
-use crate::timer::{TICK, sleep};
+use crate::timer::{TICK, Timer, sleep};
 use crate::world::Descriptor;
 
 /// How long accepting pauses when the process or the machine is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where to listen: `127.0.0.1:8080`, `[::1]:8080`, or `unix:/run/app.sock`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A TCP address. Port zero is any free port, the same for all shards.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
+/// Connections that a drain takes from a queue that another process has too, at most: with more
+/// than that the other one is awake.
+const QUEUE_LOOKS_MAX: usize = 1024;
 
-impl FromStr for Address {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Address, ConfigError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Address::Unix(PathBuf::from(path)));
-        }
-        // A name would need a resolver; the one that everybody types needs none.
-        let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-        numeric.as_deref().unwrap_or(text).parse().map(Address::Tcp).map_err(|_| {
-            let problem = format!(
-                "\"{text}\" is no address to listen on; write IP:PORT such as 127.0.0.1:8080 or \
-                 [::1]:8080, or unix:PATH"
-            );
-            ConfigError::new("listen", problem)
-        })
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Address {
-        Address::Tcp(address)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// How to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenConfig {
-    /// Connections that the kernel completes and keeps until they are accepted, per socket.
-    /// Default 4096; the sysctl `net.core.somaxconn` caps it.
-    pub backlog: i32,
-    /// Whether other processes may listen on the same TCP address, as for a restart without loss.
-    /// Default `false`: a second server on the same port is an error, not a silent half.
-    pub shares_port: bool,
-    /// Which shard serves a connection. Default: the one that the kernel chose.
-    pub balance: Balance,
-}
-
-impl Default for ListenConfig {
-    fn default() -> ListenConfig {
-        ListenConfig { backlog: 4096, shares_port: false, balance: Balance::Hash }
-    }
-}
-
-/// Sockets that are bound and listening, to be handed to their shards.
-#[derive(Debug)]
-pub struct BoundSockets {
-    addresses: Vec<Address>,
-    shards: Vec<Vec<Socket>>,
-    balance: Balance,
-}
-
-impl BoundSockets {
-    /// Binds every address for each of `shard_count` shards.
-    ///
-    /// # Errors
-    /// The first address that can not be listened on.
-    pub fn bind(
-        addresses: &[Address],
-        shard_count: usize,
-        config: &ListenConfig,
-    ) -> Result<BoundSockets, RuntimeError> {
-        let mut bound = BoundSockets {
-            addresses: Vec::new(),
-            shards: (0..shard_count).map(|_| Vec::new()).collect(),
-            balance: config.balance,
-        };
-        for address in addresses {
-            bound.bind_one(address, config).map_err(|source| {
-                let address = address.to_string();
-                RuntimeError::Listen { address, source }
-            })?;
-        }
-        Ok(bound)
-    }
-
-    /// The addresses, with the ports that were chosen where port zero was asked for.
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// Takes the sockets of the next shard.
-    pub fn pop_shard(&mut self) -> Option<ShardSockets> {
-        let sockets = self.shards.pop()?;
-        let addresses = self.addresses.clone();
-        Some(ShardSockets { sockets, addresses, balance: self.balance })
-    }
-
-    fn bind_one(&mut self, address: &Address, config: &ListenConfig) -> io::Result<()> {
-        match address {
-            Address::Tcp(address) => self.bind_tcp(*address, config),
-            Address::Unix(path) => self.bind_unix(path, config),
-        }
-    }
-
-    fn bind_tcp(&mut self, mut address: SocketAddr, config: &ListenConfig) -> io::Result<()> {
-        if !config.shares_port {
-            // Without SO_REUSEPORT this fails where anybody listens on the address, which our own
-            // sockets below would not notice if that somebody is of the same user.
-            tcp_socket(address)?.bind(&address.into())?;
-        }
-        for sockets in &mut self.shards {
-            let socket = tcp_socket(address)?;
-            socket.set_reuse_port(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(config.backlog)?;
-            if address.port() == 0
-                && let Some(chosen) = socket.local_addr()?.as_socket()
-            {
-                address = chosen;
-            }
-            sockets.push(socket);
-        }
-        self.addresses.push(Address::Tcp(address));
-        Ok(())
-    }
-
-    fn bind_unix(&mut self, path: &Path, config: &ListenConfig) -> io::Result<()> {
-        let address = SockAddr::unix(path)?;
-        remove_stale_socket(path, &address)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&address)?;
-        socket.listen(config.backlog)?;
-        for sockets in &mut self.shards {
-            sockets.push(socket.try_clone()?);
-        }
-        self.addresses.push(Address::Unix(path.to_owned()));
-        Ok(())
-    }
-}
-
-/// One shard's share of [`BoundSockets`].
-#[derive(Debug)]
-pub struct ShardSockets {
-    sockets: Vec<Socket>,
-    addresses: Vec<Address>,
-    balance: Balance,
-}
-
-impl ShardSockets {
-    /// Makes each socket a listener of the calling shard.
-    pub fn into_listeners(self) -> Vec<Listener> {
-        let shard = Shard::current();
-        let sockets = self.sockets.into_iter().zip(self.addresses);
-        let listener = |(socket, address)| Listener::new(&shard, socket, address, self.balance);
-        sockets.map(listener).collect()
-    }
-}
-
-fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier process in TIME_WAIT do not keep the port.
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it (Linux): no system call per connection.
-    socket.set_tcp_nodelay(true)?;
-    if address.is_ipv6() {
-        // So that [::]:80 and 0.0.0.0:80 can be listened on side by side.
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
-/// Removes a socket file that nobody listens on any more; leaves anything else alone.
-fn remove_stale_socket(path: &Path, address: &SockAddr) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if !is_socket {
-        return Ok(());
-    }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    match probe.connect(address) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
-        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
-    }
-}
+/// How long a drain waits for the handshakes that are under way: some round trips of most clients.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A listening socket of one shard. Dropping it closes the socket.
+///
+/// ```text
+///             drain                    a quarter of a second            queue empty
+///   accepts ─────────► last call, no more SYNs ─────────► takes the queue ─────────► None
+///      │
+///      └── drain, and another process has the socket too ──► looks into the queue once ──► None
+/// ```
 #[derive(Debug)]
 pub struct Listener {
     shard: Rc<Shard>,
     key: SlotKey,
     address: Address,
+    /// Whether systemd keeps the socket, and with it the queue.
+    is_kept: bool,
+    /// Present from the begin of a drain on: handshakes that are under way may end.
+    last_call: Option<Timer>,
+    /// While draining: how often the queue is still looked into that another process has too.
+    queue_looks_left: usize,
     /// When a pause was last logged: two lines a second at most, however long it lasts.
     has_logged_pause: bool,
     /// Present where connections go to the shard that has the fewest.
@@ -238,14 +52,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    fn new(shard: &Rc<Shard>, socket: Socket, address: Address, balance: Balance) -> Listener {
+    pub(crate) fn new(shard: &Rc<Shard>, bound: BoundSocket, balance: Balance) -> Listener {
         let balancing = match balance {
             Balance::Hash => None,
-            Balance::LeastConnections => Some(Balancing::new(shard, &address)),
+            Balance::LeastConnections => Some(Balancing::new(shard, &bound.address)),
         };
-        let descriptor = Descriptor(socket.into_raw_fd());
-        let mut listener = Listener::from_descriptor(shard, descriptor, address);
-        listener.balancing = balancing;
+        let descriptor = Descriptor(bound.socket.into_raw_fd());
+        let mut listener = Listener::from_descriptor(shard, descriptor, bound.address);
+        (listener.balancing, listener.is_kept) = (balancing, bound.is_kept);
         listener
     }
 
@@ -255,7 +69,16 @@ impl Listener {
         address: Address,
     ) -> Listener {
         let key = shard.driver.listen(descriptor);
-        Listener { shard: Rc::clone(shard), key, address, has_logged_pause: false, balancing: None }
+        Listener {
+            shard: Rc::clone(shard),
+            key,
+            address,
+            is_kept: false,
+            last_call: None,
+            queue_looks_left: QUEUE_LOOKS_MAX,
+            has_logged_pause: false,
+            balancing: None,
+        }
     }
 
     /// Where it listens.
@@ -263,38 +86,67 @@ impl Listener {
         &self.address
     }
 
-    /// The next connection; `None` once the shard drains and the queue is empty.
+    /// The next connection; `None` once the shard drains and the queue is empty, or is another
+    /// process's.
     ///
     /// Out of descriptors or memory it pauses for 100 ms at a time, counted and logged, and goes
     /// on: the connections wait in the kernel's queue meanwhile.
     pub async fn accept(&mut self) -> Option<Stream> {
         loop {
-            if self.shard.is_draining() {
-                return self.accept_queued().await;
-            }
-            let accepted = poll_fn(|context| {
-                if self.shard.is_draining() {
-                    return Poll::Ready(None);
-                }
-                if self.balancing.is_some()
-                    && let Poll::Ready(key) = self.shard.poll_handed(&self.address, context)
-                {
-                    return Poll::Ready(Some(Ok(Accepted::Elsewhere(key))));
-                }
-                let accepted = self.shard.driver.poll_accept(self.key, context);
-                accepted.map(|accepted| Some(accepted.map(Accepted::Here)))
-            });
-            match accepted.await {
-                Some(Ok(key)) => {
+            match poll_fn(|context| self.poll_accepted(context)).await {
+                Some(Ok(accepted)) => {
                     self.has_logged_pause = false;
-                    if let Some(stream) = self.admit(key) {
+                    if let Some(stream) = self.admit(accepted) {
                         return Some(stream);
                     }
                 }
                 Some(Err(errno)) => self.recover(errno).await,
-                None => {}
+                None => return self.accept_queued().await,
             }
         }
+    }
+
+    /// `None` once nothing shall be accepted any more that the kernel does not have already.
+    fn poll_accepted(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Accepted, i32>>> {
+        if self.shard.is_draining() && self.poll_last_call(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        if self.balancing.is_some()
+            && let Poll::Ready(key) = self.shard.poll_handed(&self.address, context)
+        {
+            return Poll::Ready(Some(Ok(Accepted::Elsewhere(key))));
+        }
+        let accepted = self.shard.driver.poll_accept(self.key, context);
+        accepted.map(|accepted| Some(accepted.map(Accepted::Here)))
+    }
+
+    /// While draining: whether no handshake is under way any more.
+    ///
+    /// Closing a listener resets the clients that think they are connected already, and those are
+    /// not in its queue before their handshake's last segment has come. So new handshakes are
+    /// refused first, and the others have some round trips to end.
+    #[cold]
+    fn poll_last_call(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.is_elsewhere() || !matches!(self.address, Address::Tcp(_)) {
+            return Poll::Ready(());
+        }
+        if self.last_call.is_none() {
+            let descriptor = self.shard.driver.descriptor(self.key);
+            if let Ok(descriptor) = descriptor
+                && let Err(error) = self.shard.host.refuse_handshakes(descriptor)
+            {
+                tracing::debug!(%error, "clients that connect during the drain may be reset");
+            }
+            let timer = Timer::new(&self.shard);
+            timer.arm(self.shard.now() + HANDSHAKE_PATIENCE);
+            self.last_call = Some(timer);
+        }
+        self.last_call.as_ref().map_or(Poll::Ready(()), |timer| timer.poll_expired(context))
+    }
+
+    /// Whether another process has the socket too, so that its queue outlives this listener.
+    fn is_elsewhere(&self) -> bool {
+        self.is_kept || self.shard.remote.leaves_queues()
     }
 
     /// The stream of an accepted connection, unless another shard is to serve it.
@@ -367,13 +219,22 @@ impl Listener {
     }
 
     /// While draining: what the ring had accepted, and what waits in the kernel's queue. Closing
-    /// the listener would reset the latter, so errors are waited out as at any other time; the
-    /// drain's deadline bounds it.
+    /// the listener would reset the latter, unless another process has it too; so errors are waited
+    /// out as at any other time. The drain's deadline bounds it.
     async fn accept_queued(&mut self) -> Option<Stream> {
         let driver = &self.shard.driver;
         driver.disarm_accept(self.key);
         if let Some(key) = poll_fn(|context| driver.poll_disarmed(self.key, context)).await {
             return Some(Stream::new(Rc::clone(&self.shard), key));
+        }
+        if self.is_elsewhere() {
+            // Not all of it, but once: the kernel wakes one of those who wait at a socket, and may
+            // have woken this accept just before it was cancelled. Nobody else would then look
+            // before the next client comes.
+            self.queue_looks_left = self.queue_looks_left.saturating_sub(1);
+            if self.queue_looks_left == 0 {
+                return self.accept_handed().await;
+            }
         }
         loop {
             let descriptor = self.shard.driver.descriptor(self.key).ok()?;
@@ -398,27 +259,5 @@ enum Accepted {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.shard.driver.release_listener(self.key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_written_as_they_are_read() {
-        for text in ["127.0.0.1:8080", "[::1]:80", "0.0.0.0:0", "unix:/run/app.sock"] {
-            assert_eq!(text.parse::<Address>().map(|a| a.to_string()), Ok(text.to_owned()));
-        }
-        let local = "localhost:80".parse::<Address>().map(|address| address.to_string());
-        assert_eq!(local, Ok("127.0.0.1:80".to_owned()));
-    }
-
-    #[test]
-    fn what_is_no_address_is_explained() {
-        for text in ["", "8080", ":8080", "127.0.0.1", "example.com:80", "unix:", "1.2.3.4:99999"] {
-            let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains("write IP:PORT"), "{text}: {error}");
-        }
     }
 }

@@ -8,7 +8,7 @@
 //!   is_asleep?  yes: rings                         no:  sleeps until it rings
 //! ```
 //!
-//! `models/` compiles this very file with loom, which tries every order of these steps.
+//! With `cfg(loom)` it is built on loom, which tries every order of these steps.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 
@@ -38,6 +38,8 @@ pub(crate) struct Remote {
     phase: AtomicU8,
     /// When a drain gives up, in nanoseconds of [`Moment`].
     drain_deadline: AtomicU64,
+    /// Whether another process has the listening sockets too.
+    leaves_queues: AtomicBool,
     /// Whether the shard drains and has nothing left to finish.
     is_done: AtomicBool,
     /// Whether the shard has ended: what is sent now is dropped.
@@ -56,6 +58,7 @@ impl Remote {
             jobs: ArrayQueue::new(job_count_max.max(1)),
             phase: AtomicU8::new(Phase::Running as u8),
             drain_deadline: AtomicU64::new(u64::MAX),
+            leaves_queues: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             news: News::new(),
@@ -101,6 +104,18 @@ impl Remote {
             while self.jobs.pop().is_some() {}
             while self.wakes.pop().is_some() {}
         }
+    }
+
+    /// Says whether another process has the listening sockets too, before a drain begins.
+    pub(crate) fn leave_queues(&self, leaves: bool) {
+        self.leaves_queues.store(leaves, Ordering::Relaxed);
+    }
+
+    /// Whether a shard that drains leaves what waits in the kernel's queues to another process.
+    pub(crate) fn leaves_queues(&self) -> bool {
+        // Pairs with the fence in `Stopper::leave_queues`.
+        fence(Ordering::SeqCst);
+        self.leaves_queues.load(Ordering::Relaxed)
     }
 
     /// Whether the shard drains and has nothing left to finish itself.

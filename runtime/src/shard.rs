@@ -195,7 +195,7 @@ impl Shard {
     /// [`turn_budget`](crate::ShardConfig::turn_budget); for loops that compute. Reads the clock,
     /// about 25 ns.
     pub async fn yield_if_needed(&self) {
-        if self.host.now() - self.now() >= self.turn_budget {
+        if self.turn_time() >= self.turn_budget {
             self.yield_now().await;
         }
     }
@@ -208,6 +208,11 @@ impl Shard {
     /// Notes what is about to run; until the end of the turn, or the next note. One store.
     pub fn begin_activity(&self, activity: Activity) {
         self.remote.heartbeat.begin(activity);
+    }
+
+    /// The name of the activity that was begun last in this turn, for log lines. Allocates.
+    pub fn activity(&self) -> Option<String> {
+        self.remote.heartbeat.activity()
     }
 
     /// Keeps a value for this shard, one of each type; gives back the one it replaces.
@@ -300,11 +305,6 @@ impl Shard {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn task_count(&self) -> usize {
         self.tasks.live_count()
-    }
-
-    /// Whether glommio does something for a task of this shard.
-    pub(crate) fn uses_disk(&self) -> bool {
-        self.disk_operation_count.get() > 0
     }
 
     /// Whether nothing is open and nothing in flight.

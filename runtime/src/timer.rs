@@ -309,6 +309,13 @@ pub async fn sleep(duration: Duration) {
     timer.expired().await;
 }
 
+impl Shard {
+    /// How long the tasks of this turn have run by now. Reads the clock, about 25 ns.
+    pub fn turn_time(&self) -> Duration {
+        self.host.now() - self.now()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,6 +80,12 @@ pub trait Host {
     /// As `accept4(2)`, save `EAGAIN`.
     fn accept_now(&self, listener: Descriptor) -> io::Result<Option<Descriptor>>;
 
+    /// Has a listening TCP socket take no new handshakes; those under way go on.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    fn refuse_handshakes(&self, listener: Descriptor) -> io::Result<()>;
+
     /// A new stream socket that can be connected to `address`.
     ///
     /// # Errors

@@ -1,28 +1,33 @@
 //! The application: routes, per-shard state, settings; and how it is started.
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelane_runtime::{
-    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Handle, Listener,
-    Mesh, OffloadConfig, OffloadStats, Shard, ShardConfig, ShardSockets, SignalWatch, StartError,
-    Stats, Stopper, Topology, launch,
+    Address, Balance, BoundSockets, CheckedConfig, Config, ConfigError, Cores, Inherited, Listener,
+    OffloadConfig, Restart, Shard, ShardConfig, StartError, Topology, launch,
 };
 
 use crate::addresses::IntoAddresses;
 use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
 use crate::config::{ServerConfig, connections_max};
-use crate::error::{BoxError, Error, Result};
+use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
-use crate::log::{self, AccessLog, Recorders};
+use crate::log::{self, AccessLog};
 use crate::middleware::Layer;
+use crate::overload::Concurrency;
+use crate::process::Process;
+use crate::records::Recorders;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
-use crate::serve::{self, Site};
+use crate::serve::{self, Site, Sites};
+use crate::server::Server;
 use crate::state::{Reach, StateMaker};
-use crate::stats::ServerStats;
+use crate::stats::{ServerStats, ShardStats};
 
 /// An application to be served.
 ///
@@ -42,10 +47,13 @@ pub struct App {
     trailing_slash: TrailingSlash,
     runtime: Config,
     server: ServerConfig,
-    addresses: Vec<Address>,
+    /// Where to listen; `None` stands for the application's own settings.
+    listeners: Vec<(Address, Option<ServerConfig>)>,
     admin: Option<Admin>,
     is_quiet: bool,
     pub(crate) access_log: Option<AccessLog>,
+    inherits: bool,
+    pid_file: Option<PathBuf>,
 }
 
 impl App {
@@ -168,7 +176,7 @@ impl App {
         self
     }
 
-    /// Limits and deadlines.
+    /// Limits and deadlines, for every listener that has none of its own.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> App {
         self.server = config;
@@ -183,10 +191,42 @@ impl App {
         self
     }
 
+    /// How many requests a shard takes on at once. Default: all that come. The same as
+    /// [`OverloadConfig::concurrency_max`](crate::OverloadConfig) of the server's settings.
+    #[must_use]
+    pub fn concurrency_max(mut self, concurrency: Concurrency) -> App {
+        self.server.overload.concurrency_max = concurrency;
+        self
+    }
+
     /// One more address to listen on, beside the one that is given when the server is started.
     #[must_use]
     pub fn listen(mut self, address: Address) -> App {
-        self.addresses.push(address);
+        self.listeners.push((address, None));
+        self
+    }
+
+    /// As [`listen`](App::listen), with limits and deadlines of its own: narrow ones for an address
+    /// that anybody reaches, wide ones for one that only a proxy or a colleague does.
+    ///
+    /// A limit that a route sets for its bodies holds whatever the listener. The drain is one for
+    /// all: [`ServerConfig::drain_timeout`] counts in the application's settings alone.
+    ///
+    /// ```no_run
+    /// use corelane::{Address, App, ServerConfig, get};
+    ///
+    /// fn main() -> corelane::Result<()> {
+    ///     let mut uploads = ServerConfig { body_bytes_max: 1 << 30, ..ServerConfig::default() };
+    ///     uploads.limits.head_bytes_max = 64 * 1024;
+    ///     App::new()
+    ///         .route("/", get(async || "Hello, World!"))
+    ///         .listen_with(Address::Unix("/run/app.sock".into()), uploads)
+    ///         .serve("0.0.0.0:8080")
+    /// }
+    /// ```
+    #[must_use]
+    pub fn listen_with(mut self, address: Address, config: ServerConfig) -> App {
+        self.listeners.push((address, Some(config)));
         self
     }
 
@@ -214,7 +254,24 @@ impl App {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once.
+    /// Takes the listening sockets that a predecessor or systemd hands to this process, where an
+    /// address of theirs is listened on; [`serve`](App::serve) always does. Once a process.
+    #[must_use]
+    pub fn inherit(mut self) -> App {
+        self.inherits = true;
+        self
+    }
+
+    /// Keeps the process's number in a file while [`serve`](App::serve) or
+    /// [`Server::run`] serves: for `corelane restart --pid-file`.
+    #[must_use]
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> App {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal stops at once. SIGUSR2 starts
+    /// the program anew and hands the listening sockets over ([`Server::run`]).
     ///
     /// Listens on one address or several ([`IntoAddresses`]), beside those of
     /// [`listen`](App::listen). Prints one line to standard output when it is ready.
@@ -223,17 +280,14 @@ impl App {
     /// A setting or route that can not be obeyed, an address that can not be listened on, a
     /// machine without io_uring, a shard that failed.
     pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
-        let (is_quiet, patience) = (self.is_quiet, self.server.drain_timeout);
-        let server = self.start(addresses)?;
-        server.reopen_access_log_on_signals()?;
-        let signals = SignalWatch::new(server.stopper(), patience);
-        let _signals = signals.map_err(corelane_runtime::RuntimeError::Thread)?;
+        let is_quiet = self.is_quiet;
+        let server = self.inherit().start(addresses)?;
         if !is_quiet {
             use std::io::Write;
             // A closed standard output must not end the server.
             let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
         }
-        server.join()
+        server.run()
     }
 
     /// Starts the server and returns, for programs that have threads and signals of their own.
@@ -241,45 +295,66 @@ impl App {
     /// # Errors
     /// As [`serve`](App::serve).
     pub fn start(mut self, addresses: impl IntoAddresses) -> Result<Server> {
-        self.addresses.splice(..0, addresses.into_addresses()?);
-        if self.addresses.is_empty() {
+        let addresses = addresses.into_addresses()?.into_iter();
+        self.listeners.splice(..0, addresses.map(|address| (address, None)));
+        if self.listeners.is_empty() {
             return Err(ConfigError::new("listen", "name at least one address").into());
         }
-        self.server.check()?;
+        let own = self.listeners.iter().filter_map(|(_, config)| config.as_ref());
+        [&self.server].into_iter().chain(own).try_for_each(ServerConfig::check)?;
         self.router.check(self.trailing_slash)?;
         let topology = Topology::detect();
         let checked = self.runtime.checked(&topology)?;
         let (shard_count, buffer_count) = (checked.cpus().len(), checked.shard().buffer_count);
-        let sockets = BoundSockets::bind(&self.addresses, shard_count, &self.server.listen)?;
-        let addresses = sockets.addresses().to_vec();
-        let connections_max = connections_max(&self.server, shard_count)?;
+        let mut inherited = if self.inherits { Inherited::take()? } else { Inherited::default() };
+        let predecessor = inherited.take_predecessor();
+        let asked: Vec<Address> = self.listeners.iter().map(|(one, _)| one.clone()).collect();
+        inherited.expect(&asked);
+        let config = Arc::new(self.server);
+        let mut bound = Vec::new();
+        for (address, own) in self.listeners {
+            let config = own.map_or_else(|| Arc::clone(&config), Arc::new);
+            let listen = &config.listen;
+            let sockets = BoundSockets::prepare(&[address], shard_count, listen, &mut inherited)?;
+            bound.push((sockets, config));
+        }
+        inherited.close_rest();
+        let of_all = || bound.iter().map(|(sockets, _)| sockets);
+        let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
+        let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
+        let connections_max = connections_max(&config, shard_count)?;
         let admin = match &self.admin {
             Some(admin) => {
-                let server = &self.server;
-                Some(start_admin(admin, server, &checked, &addresses, connections_max)?)
+                let settings = (&*config, connections_max);
+                start_admin(admin, settings, &checked, &addresses, predecessor.is_some())?
             }
             None => None,
         };
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
-        let (access_log, recorders) = log::start(self.access_log, shard_count)?;
+        let (access_log, recorders) = log::start(self.access_log, &checked)?;
         let plan = Arc::new(Plan {
             recorders,
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            config: Arc::new(self.server),
             connections_max,
-            sockets: Mutex::new(Some(sockets)),
+            slow_threshold: config.slow_threshold,
             stats: stats.clone(),
         });
-        let drain_timeout = plan.config.drain_timeout;
+        let drain_timeout = config.drain_timeout;
         let handle = launch(&checked, move |shard| start_shard(shard, Arc::clone(&plan)))?;
         let cpus = checked.cpus().to_vec();
         if let Some(admin) = &admin {
             let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
-            admin.view().begin(Running { monitor, servers, cpus, buffer_count });
+            let log_lost = access_log.as_ref().map(|log| Arc::clone(&log.lost));
+            admin.view().begin(Running { monitor, servers, cpus, buffer_count, log_lost });
         }
-        Ok(Server { handle, addresses, cpus, stats, drain_timeout, admin, access_log })
+        let restart = Restart::new(handle.mesh(), handle.stopper(), &names);
+        let process = Process { predecessor, restart, pid_file: self.pid_file };
+        let server =
+            Server { handle, addresses, cpus, stats, drain_timeout, process, admin, access_log };
+        server.open(bound)?;
+        Ok(server)
     }
 }
 
@@ -298,21 +373,26 @@ impl App {
         self.server.check()?;
         self.router.check(self.trailing_slash)?;
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let config = Arc::new(self.server);
         let plan = Rc::new(Plan {
             recorders: Recorders::default(),
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
-            connections_max: self.server.connections_max.unwrap_or(usize::MAX),
-            config: Arc::new(self.server),
-            sockets: Mutex::new(None),
+            connections_max: config.connections_max.unwrap_or(usize::MAX),
+            slow_threshold: config.slow_threshold,
             stats: stats.clone(),
         });
         for index in 0..shard_count {
             let id = corelane_runtime::ShardId(index);
             let (plan, shard) = (Rc::clone(&plan), Rc::clone(simulation.shard(id)));
+            let config = Arc::clone(&config);
             let listeners = vec![simulation.listen(id, address)];
-            let opened = async move { open_site(&shard, &plan, listeners).await };
+            let opened = async move {
+                let mut sites = prepare_sites(&shard, &plan).await?;
+                accept_from(&shard, &sites.of(&config), listeners);
+                Ok(())
+            };
             simulation.block_on(id, opened).map_err(corelane_runtime::RuntimeError::Start)?;
         }
         Ok(stats)
@@ -331,59 +411,48 @@ struct Plan {
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
-    config: Arc<ServerConfig>,
     connections_max: usize,
-    sockets: Mutex<Option<BoundSockets>>,
+    slow_threshold: Duration,
     stats: Vec<Arc<ServerStats>>,
 }
 
-impl Plan {
-    fn take_sockets(&self) -> Option<ShardSockets> {
-        // A poisoned lock: another shard panicked while it started, and all are about to stop.
-        self.sockets.lock().ok()?.as_mut()?.pop_shard()
-    }
-}
-
+/// Makes all that a shard needs before it accepts; the shard keeps it.
 async fn start_shard(shard: Rc<Shard>, plan: Arc<Plan>) -> Result<(), StartError> {
-    let Some(sockets) = plan.take_sockets() else { return Ok(()) };
-    open_site(&shard, &plan, sockets.into_listeners()).await
+    let sites = prepare_sites(&shard, &plan).await?;
+    shard.set_local(Rc::new(RefCell::new(sites)));
+    Ok(())
 }
 
-/// Makes the shard's state and routes, then begins to accept.
-async fn open_site(
-    shard: &Rc<Shard>,
-    plan: &Plan,
-    listeners: Vec<Listener>,
-) -> Result<(), StartError> {
+/// Makes the shard's state and routes.
+async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartError> {
     for make in &plan.states {
         make(Rc::clone(shard), Reach::Shard).await?;
     }
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
-    let site = Site::new(
-        Arc::clone(&plan.config),
-        table,
-        stats,
-        plan.connections_max,
-        plan.recorders.take(shard.id()),
-    );
-    let site = Rc::new(site);
-    let tally = Rc::clone(&site.tally);
+    shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
+    let (connections_max, slow_threshold) = (plan.connections_max, plan.slow_threshold);
+    let recorder = plan.recorders.take(shard.id());
+    let sites = Sites::new(Rc::new(table), stats, connections_max, slow_threshold, recorder);
+    let tally = Rc::clone(sites.tally());
     shard.on_turn_end(move |end| tally.settle(end));
+    Ok(sites)
+}
+
+pub(crate) fn accept_from(shard: &Rc<Shard>, site: &Rc<Site>, listeners: Vec<Listener>) {
     for listener in listeners {
-        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(&site), listener));
+        shard.spawn(serve::accept(Rc::clone(shard), Rc::clone(site), listener));
     }
-    Ok(())
 }
 
 /// It answers before there is a shard: that it is not ready.
 fn start_admin(
     admin: &Admin,
-    server: &ServerConfig,
+    (server, connections_max): (&ServerConfig, usize),
     checked: &CheckedConfig,
     addresses: &[Address],
-    connections_max: usize,
-) -> Result<AdminServer, corelane_runtime::RuntimeError> {
+    has_predecessor: bool,
+) -> Result<Option<AdminServer>, corelane_runtime::RuntimeError> {
     let config = admin::describe(&Settings {
         addresses,
         cpus: checked.cpus(),
@@ -393,94 +462,5 @@ fn start_admin(
         offload: checked.offload(),
         shown: &admin.shown,
     });
-    AdminServer::start(admin, checked, Arc::new(View::new(config)))
-}
-
-/// A running server. Dropping it stops it at once; [`join`](Server::join) waits for its end.
-#[derive(Debug)]
-pub struct Server {
-    handle: Handle,
-    addresses: Vec<Address>,
-    cpus: Vec<usize>,
-    stats: Vec<Arc<ServerStats>>,
-    drain_timeout: Duration,
-    /// Behind the handle: it answers until the last shard has ended.
-    admin: Option<AdminServer>,
-    pub(crate) access_log: Option<log::Writer>,
-}
-
-impl Server {
-    /// Where it listens, with the ports that were chosen where port zero was asked for.
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
-    }
-
-    /// Where the admin address listens, if there is one.
-    pub fn admin_address(&self) -> Option<&Address> {
-        self.admin.as_ref().map(AdminServer::address)
-    }
-
-    /// How many shards serve.
-    pub fn shard_count(&self) -> usize {
-        self.handle.shard_count()
-    }
-
-    /// The runtime's counters of each shard, by its number.
-    pub fn runtime_stats(&self) -> &[Arc<Stats>] {
-        self.handle.stats()
-    }
-
-    /// What the program's other threads send jobs to the shards with.
-    pub fn mesh(&self) -> Mesh {
-        self.handle.mesh()
-    }
-
-    /// What the offload pool does, and has done.
-    pub fn offload_stats(&self) -> OffloadStats {
-        self.handle.offload_stats()
-    }
-
-    /// The server's counters of each shard, by its number.
-    pub fn stats(&self) -> &[Arc<ServerStats>] {
-        &self.stats
-    }
-
-    /// What ends the server from any thread.
-    pub fn stopper(&self) -> Stopper {
-        self.handle.stopper()
-    }
-
-    /// Begins to drain: takes no new connections, finishes what is in flight, closes what is idle;
-    /// after [`ServerConfig::drain_timeout`] it ends with whatever is unfinished.
-    pub fn drain(&self) {
-        self.handle.stopper().drain(self.drain_timeout);
-    }
-
-    /// Waits until every shard has ended.
-    ///
-    /// # Errors
-    /// The first shard's error where one failed.
-    pub fn join(self) -> Result<()> {
-        let Server { handle, admin, .. } = self;
-        let ended = handle.join().map_err(Error::from);
-        drop(admin);
-        ended
-    }
-
-    /// One line for people and scripts: where it listens, and on which CPUs.
-    pub fn ready_line(&self) -> String {
-        let link = |address: &Address| match address {
-            Address::Tcp(address) => format!("http://{address}"),
-            Address::Unix(_) => address.to_string(),
-        };
-        let addresses: Vec<String> = self.addresses.iter().map(link).collect();
-        let count = self.cpus.len();
-        let shards = if count == 1 { "shard" } else { "shards" };
-        let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
-        format!(
-            "corelane listens on {} with {count} {shards} on CPU {}",
-            addresses.join(" and "),
-            cpus.join(",")
-        )
-    }
+    AdminServer::start(admin, checked, Arc::new(View::new(config)), has_predecessor)
 }

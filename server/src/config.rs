@@ -5,11 +5,15 @@ use std::time::Duration;
 use corelane_runtime::{ConfigError, ListenConfig};
 
 use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
+use crate::overload::OverloadConfig;
+use crate::proxy::ProxyConfig;
 
 /// Descriptors that are kept for files, rings and logs when connections are counted.
 const DESCRIPTORS_RESERVED: usize = 64;
 
-/// Limits and deadlines of every connection. `docs/limits.md` lists what happens when one is hit.
+/// Limits and deadlines of connections: of all ([`App::config`](crate::App::config)), or of those
+/// of one listener ([`App::listen_with`](crate::App::listen_with)). `docs/limits.md` lists what
+/// happens when one is hit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// The bounds of request heads and of framing.
@@ -21,7 +25,8 @@ pub struct ServerConfig {
     /// can stay open. Default 256 KiB. A longer rest costs less as a new connection.
     pub discard_bytes_max: u64,
     /// Connections that one shard serves at once. Default: the open-file limit less a reserve of
-    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue.
+    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue. A listener's
+    /// own are bounded by this and, with all others, by what the application says.
     pub connections_max: Option<usize>,
     /// Requests that are answered before their answers are sent and the next are looked at.
     /// Default 64.
@@ -53,9 +58,14 @@ pub struct ServerConfig {
     /// Bytes that are received while lingering. Default 64 KiB.
     pub linger_bytes_max: usize,
     /// How long an exchange takes that counts as slow: the last 16 of a shard are kept, for the
-    /// live page. Default 50 ms: people begin to notice.
+    /// live page. Default 50 ms: people begin to notice. One for the whole application.
     pub slow_threshold: Duration,
-    /// How long a drain may take before what is unfinished is cut off. Default 30 s.
+    /// Whom to believe about the addresses of clients. Default: nobody.
+    pub proxy: ProxyConfig,
+    /// What becomes of more requests than a shard can answer.
+    pub overload: OverloadConfig,
+    /// How long a drain may take before what is unfinished is cut off. Default 30 s. One for the
+    /// whole application: in the settings of a listener it means nothing.
     pub drain_timeout: Duration,
     /// The value of the `Server` field; `None` leaves the field out. Default `corelane`, without
     /// a version: attackers sort by versions.
@@ -83,6 +93,8 @@ impl Default for ServerConfig {
             linger_timeout: Duration::from_secs(1),
             linger_bytes_max: 64 * 1024,
             slow_threshold: Duration::from_millis(50),
+            proxy: ProxyConfig::default(),
+            overload: OverloadConfig::default(),
             drain_timeout: Duration::from_secs(30),
             server_name: Some("corelane".to_owned()),
             listen: ListenConfig::default(),
@@ -98,6 +110,8 @@ impl ServerConfig {
         within("field_count_max", field_count_max, 1..=FIELD_COUNT_CAP)?;
         within("pipelined_max", self.pipelined_max, 1..=1 << 20)?;
         within("connections_max", self.connections_max.unwrap_or(1), 1..=usize::MAX)?;
+        self.overload.check()?;
+        self.proxy.check()?;
         let rates = [
             ("body_bytes_per_second_min", self.body_bytes_per_second_min),
             ("send_bytes_per_second_min", self.send_bytes_per_second_min),

@@ -84,6 +84,11 @@ handler!(A B C D E G H I);
 pub(crate) trait Endpoint {
     fn body_use(&self) -> BodyUse;
 
+    /// Whether there is middleware, which is called before the body is received.
+    fn is_layered(&self) -> bool {
+        false
+    }
+
     /// Answers at once, straight into the send buffer, or says what has to be waited for.
     fn answer(
         &self,

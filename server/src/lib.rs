@@ -38,6 +38,7 @@ mod date;
 mod error;
 mod events;
 pub mod extract;
+mod faults;
 mod files;
 mod handler;
 pub mod http1;
@@ -45,16 +46,21 @@ mod into_response;
 mod json;
 pub mod log;
 pub mod middleware;
+mod overload;
 mod problem;
+mod process;
+mod proxy;
+mod records;
 mod response;
 mod router;
 mod serve;
+mod server;
 mod state;
 mod stats;
 
 pub use addresses::IntoAddresses;
 pub use admin::Admin;
-pub use app::{App, Server};
+pub use app::App;
 pub use body::{Body, BodyStream};
 pub use coding::Coding;
 pub use config::ServerConfig;
@@ -65,17 +71,23 @@ pub use corelane_runtime::{interval, offload, sleep, timeout, try_offload, yield
 pub use error::{BoxError, Error, Result};
 pub use events::{Event, Events, LastEventId};
 pub use extract::{
-    BodyChunk, BodyUse, Cookies, Exchange, Extension, Form, FromRequest, Headers, Path,
-    PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State,
+    BodyChunk, BodyUse, ClientAddress, Cookies, Exchange, Extension, Form, FromRequest, Headers,
+    Path, PeerAddress, Query, Request, RequestBody, RequestBodyError, Scope, State, Trailers,
 };
+#[cfg(feature = "multipart")]
+pub use extract::{Multipart, MultipartError, Part};
 pub use files::{FileCache, Files, files};
 pub use handler::Handler;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use into_response::IntoHeaders;
 pub use json::Json;
+pub use overload::{Concurrency, OverloadConfig};
 pub use problem::Problem;
+pub use proxy::{IpNet, ProxyConfig, ProxyField};
 pub use response::{IntoResponse, Responder, Response};
 pub use router::{
-    MethodRouter, Router, TrailingSlash, any, delete, get, head, options, patch, post, put,
+    LinkError, MethodRouter, RoutePath, Router, TrailingSlash, any, delete, get, head, options,
+    patch, post, put,
 };
+pub use server::Server;
 pub use stats::{Closed, Deadline, RouteStats, ServerStats};

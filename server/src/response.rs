@@ -4,13 +4,12 @@
 //! copied once, JSON is serialised in place, and only what is large or not there yet (shared bytes,
 //! streams) is left for the connection to send behind the head.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
 use crate::body::{Body, BodyStream};
+use crate::faults::{note_unsent, route};
 use crate::http1::encode::{self, BodyRule, LengthSlot};
 
 /// Shared bytes below this are copied behind the head: one send instead of two.
@@ -22,8 +21,9 @@ pub struct Response {
     /// The status; 200 by default.
     pub status: StatusCode,
     /// The fields. Those about framing and the connection are the server's own business and are
-    /// left out when the response is sent: `Content-Length`, `Transfer-Encoding`, `Connection`
-    /// (save `close`, which is obeyed), `Date` and `Server`.
+    /// left out when the response is sent: `Content-Length` (save of a response to HEAD that has no
+    /// content to be measured), `Transfer-Encoding`, `Trailer`, `Connection` (save `close`, which
+    /// is obeyed), `Date` and `Server`.
     pub headers: HeaderMap,
     /// The content.
     pub body: Body,
@@ -100,6 +100,8 @@ pub struct Responder<'a> {
     headers: HeaderMap,
     rest: Rest,
     written: Option<StatusCode>,
+    /// What a response to HEAD says of content that it was not made with; zero where nothing.
+    length_of_get: u64,
 }
 
 impl<'a> Responder<'a> {
@@ -113,6 +115,7 @@ impl<'a> Responder<'a> {
             headers: HeaderMap::new(),
             rest: Rest::Nothing,
             written: None,
+            length_of_get: 0,
         }
     }
 
@@ -140,7 +143,7 @@ impl<'a> Responder<'a> {
     #[cold]
     pub(crate) fn fail(&mut self) {
         self.out.truncate(self.start);
-        (self.status, self.rest) = (None, Rest::Nothing);
+        (self.status, self.rest, self.length_of_get) = (None, Rest::Nothing, 0);
         self.headers.clear();
         self.close();
         crate::problem::Problem::new(StatusCode::INTERNAL_SERVER_ERROR).respond(self);
@@ -152,6 +155,8 @@ impl<'a> Responder<'a> {
         self.end_head(rule, content.len() as u64);
         if rule.sends_content() {
             self.out.extend_from_slice(content);
+        } else if !content.is_empty() {
+            note_unsent(rule, status);
         }
     }
 
@@ -166,12 +171,13 @@ impl<'a> Responder<'a> {
         let rule = self.head(status, content_type);
         if !rule.may_have_length() {
             encode::end_head(self.out);
+            note_unsent(rule, status);
             return 0;
         }
         let slot = LengthSlot::reserve(self.out, size_guess);
         let content_start = slot.body_start();
         if let Err(error) = write(self.out) {
-            tracing::error!(%error, "a response can not be serialised");
+            tracing::error!(%error, route = route(), "a response can not be serialised");
             self.fail();
             return 0;
         }
@@ -218,6 +224,8 @@ impl<'a> Responder<'a> {
                 self.end_head(rule, bytes.len() as u64);
                 if rule.sends_content() {
                     self.rest = Rest::Shared(bytes);
+                } else {
+                    note_unsent(rule, status);
                 }
             }
             Body::Stream(stream) => self.stream(status, stream),
@@ -244,12 +252,17 @@ impl<'a> Responder<'a> {
             // RFC 9112 section 6.1: never to HTTP/1.0, and not where no content may follow.
             StreamCoding::Chunked => {
                 encode::transfer_encoding(self.out);
+                if let Some(names) = stream.announcement() {
+                    encode::field(self.out, &header::TRAILER, &names);
+                }
                 encode::end_head(self.out);
             }
             StreamCoding::Close => encode::end_head(self.out),
         }
         if rule.sends_content() {
             self.rest = Rest::Stream { stream, coding };
+        } else {
+            note_unsent(rule, status);
         }
     }
 
@@ -259,7 +272,7 @@ impl<'a> Responder<'a> {
         if !status.is_informational() {
             return status;
         }
-        tracing::error!(%status, "a handler answered with an interim status");
+        tracing::error!(%status, route = route(), "a handler answered with an interim status");
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
@@ -272,6 +285,7 @@ impl<'a> Responder<'a> {
         if !self.headers.is_empty() {
             self.obey_connection_field();
             self.drop_repeated_fields();
+            self.obey_length_of_get(rule);
         }
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
@@ -303,6 +317,16 @@ impl<'a> Responder<'a> {
         }
     }
 
+    // RFC 9110 section 9.3.2: a handler of HEAD alone has no content to be measured. What it says
+    // of GET's is all that is known.
+    #[cold]
+    fn obey_length_of_get(&mut self, rule: BodyRule) {
+        if matches!(rule, BodyRule::FieldsOnly | BodyRule::FieldsOnlyUnchunked) {
+            let said = self.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+            self.length_of_get = said.and_then(|said| said.parse().ok()).unwrap_or(0);
+        }
+    }
+
     // RFC 9110 section 5.3: only a field that is a list may be repeated. The last one counts.
     fn drop_repeated_fields(&mut self) {
         if self.headers.len() == self.headers.keys_len() {
@@ -326,35 +350,19 @@ impl<'a> Responder<'a> {
 
     fn end_head(&mut self, rule: BodyRule, size: u64) {
         if rule.may_have_length() {
+            let size = if size == 0 { self.length_of_get } else { size };
             encode::content_length(self.out, if rule == BodyRule::Empty { 0 } else { size });
         }
         encode::end_head(self.out);
     }
 }
 
-/// Runs the application's code; a panic in it becomes a 500, and `false`.
-pub(crate) fn guard(responder: &mut Responder<'_>, run: impl FnOnce(&mut Responder<'_>)) -> bool {
-    let ended = catch(|| run(responder));
-    if ended.is_none() {
-        responder.fail();
-    }
-    ended.is_some()
-}
-
-/// Runs the application's code; `None` where it panicked, which is logged.
-pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Option<T> {
-    let caught = catch_unwind(AssertUnwindSafe(run)).inspect_err(|panic| {
-        let text = corelane_runtime::panic_text(&**panic);
-        tracing::error!(panic = text, "a handler panicked");
-    });
-    caught.ok()
-}
-
 /// Whether the server writes the field itself.
 fn is_ours(name: &HeaderName) -> bool {
-    const OURS: [HeaderName; 5] = [
+    const OURS: [HeaderName; 6] = [
         header::CONTENT_LENGTH,
         header::TRANSFER_ENCODING,
+        header::TRAILER,
         header::CONNECTION,
         header::DATE,
         header::SERVER,

@@ -4,7 +4,7 @@ pub(crate) mod histogram;
 mod route;
 mod slow;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use corelane_runtime::Counter;
 use http::StatusCode;
@@ -26,7 +26,13 @@ pub struct ServerStats {
     pub refused: [Counter; ProtocolError::ALL.len()],
     /// Connections that were closed because a deadline passed, by [`Deadline`].
     pub timeouts: [Counter; Deadline::ALL.len()],
-    /// Handlers that panicked.
+    /// Requests that were refused because there were too many.
+    pub requests_shed: Counter,
+    /// Connections that were closed because they did not begin with a PROXY protocol head of
+    /// somebody who is trusted.
+    pub not_proxied: Counter,
+    /// Handlers, middleware and streams that panicked, caught by
+    /// [`CatchPanic`](crate::middleware::CatchPanic) or not.
     pub handler_panics: Counter,
     /// Exchanges whose peer went away before its answer was complete.
     pub peers_gone: Counter,
@@ -51,6 +57,8 @@ impl Default for ServerStats {
             responses: Default::default(),
             refused: std::array::from_fn(|_| Counter::default()),
             timeouts: Default::default(),
+            requests_shed: Counter::default(),
+            not_proxied: Counter::default(),
             handler_panics: Counter::default(),
             peers_gone: Counter::default(),
             connections_full: Counter::default(),
@@ -63,6 +71,9 @@ impl Default for ServerStats {
         }
     }
 }
+
+/// The counters as what a shard keeps, for those who are called without them.
+pub(crate) struct ShardStats(pub(crate) Arc<ServerStats>);
 
 impl ServerStats {
     /// What is counted for each route: empty before the shard has its routes.
@@ -138,6 +149,8 @@ pub enum Closed {
     PeerGone,
     /// A deadline passed, by [`ServerStats::timeouts`].
     TimedOut,
+    /// It did not begin with a PROXY head where it has to, or not by whom it may.
+    NotProxied,
     /// It was idle when the shard drained.
     Drained,
     /// An answer could not be completed.
@@ -148,11 +161,12 @@ pub enum Closed {
 
 impl Closed {
     /// Every reason, in the order of its counter.
-    pub const ALL: [Closed; 7] = [
+    pub const ALL: [Closed; 8] = [
         Closed::Answered,
         Closed::PeerDone,
         Closed::PeerGone,
         Closed::TimedOut,
+        Closed::NotProxied,
         Closed::Drained,
         Closed::Broken,
         Closed::Aborted,
@@ -165,6 +179,7 @@ impl Closed {
             Closed::PeerDone => "peer_done",
             Closed::PeerGone => "peer_gone",
             Closed::TimedOut => "timed_out",
+            Closed::NotProxied => "not_proxied",
             Closed::Drained => "drained",
             Closed::Broken => "broken",
             Closed::Aborted => "aborted",

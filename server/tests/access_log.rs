@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelane::log::{AccessFormat, AccessLog};
 use corelane::middleware::TraceContexts;
-use corelane::{App, BodyStream, StatusCode, get, post, sleep};
+use corelane::{App, BodyStream, Concurrency, ProxyConfig, StatusCode, get, post, sleep};
 use serde_json::Value;
 use support::{TestServer, get as ask, post as send, request};
 
@@ -107,7 +107,7 @@ fn each_request_has_its_line() {
         assert_eq!((text("method"), text("target")), (method, target), "{line}");
         assert_eq!(line["status"], status, "{line}");
         assert!(route.is_empty() || text("route").contains(route), "{line}");
-        assert_eq!((text("peer"), &line["shard"]), ("127.0.0.1", &Value::from(0)), "{line}");
+        assert_eq!((text("client"), &line["shard"]), ("127.0.0.1", &Value::from(0)), "{line}");
         let time = text("time");
         assert!(time.len() == 20 && time.starts_with("20") && time.ends_with('Z'), "{line}");
     }
@@ -135,6 +135,45 @@ fn a_client_that_goes_away_is_not_forgotten() {
     let lines = lines_of(server, &kept);
     assert_eq!(lines.len(), 1);
     assert_eq!((&lines[0]["status"], &lines[0]["target"]), (&Value::from(499), &Value::from("/")));
+}
+
+#[test]
+fn what_is_shed_is_written_too() {
+    let (called, is_called) = channel();
+    let waiting = move || {
+        let called = called.clone();
+        async move {
+            let _ = called.send(());
+            std::future::pending::<&'static str>().await
+        }
+    };
+    let app = App::new().route("/waiting", get(waiting)).route("/", get(async || "ok"));
+    let (server, kept) = start(app.concurrency_max(Concurrency::Max(1)), json);
+    let mut first = server.connect();
+    first.send(ask("/waiting"));
+    is_called.recv().expect("the handler is called");
+    assert_eq!(server.get("/?shed").status, 503);
+    first.reset();
+    let lines = lines_of(server, &kept);
+    assert_eq!((&lines[0]["status"], &lines[0]["target"]), (&503.into(), &"/?shed".into()));
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn lines_name_the_client_behind_a_trusted_proxy() {
+    let (lines, kept) = channel();
+    let app =
+        App::new().route("/", get(async || "ok")).access_log(json(AccessLog::writer(Kept(lines))));
+    let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
+    let proxy = ProxyConfig { trusted, ..ProxyConfig::default() };
+    let server = TestServer::start_with(app, |config| config.proxy = proxy);
+    server.request(request("GET", "/", "X-Forwarded-For: 192.0.2.7\r\n"));
+    server.request("GET / HTTP/1.1\r\n\r\n");
+    let lines = lines_of(server, &kept);
+    assert_eq!(
+        (&lines[0]["client"], &lines[1]["client"]),
+        (&"192.0.2.7".into(), &"127.0.0.1".into())
+    );
 }
 
 #[test]

@@ -3,7 +3,6 @@
 mod support;
 
 use std::cell::Cell;
-use std::io::Read;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use support::{Client, TestServer, eventually, request};
 fn read_until(client: &mut Client, end: &str) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while !text.ends_with(end) {
-        let size = client.socket.read(&mut buffer).expect("receive");
+        let size = client.receive_raw(&mut buffer);
         assert!(size > 0, "closed after {text:?}");
         text += std::str::from_utf8(&buffer[..size]).expect("text");
     }

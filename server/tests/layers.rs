@@ -121,6 +121,7 @@ fn a_caught_panic_keeps_the_connection() {
         let response = client.exchange(support::get(path));
         assert_eq!((response.status, response.says_close()), (502, false), "{path}");
     }
+    assert_eq!(server.stats().handler_panics.value(), 3);
     server.stop();
 }
 

@@ -4,10 +4,15 @@
 mod support;
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelane::{App, Deadline, RequestBody, ServerConfig, get, post};
+use corelane::http1::ProtocolError;
+use corelane::runtime::simulation::{Peer, Simulation, SimulationConfig};
+use corelane::runtime::{Moment, ShardId, sleep};
+use corelane::{Address, App, Deadline, RequestBody, ServerConfig, ServerStats, get, post};
 use support::{Client, End, TestServer, chunked, eventually, request};
 
 /// Short enough for a test, long enough that no honest exchange over loopback hits it.
@@ -202,6 +207,92 @@ fn one_connection_too_many_waits_until_another_ends() {
     server.stop();
 }
 
+/// Narrow limits at one address, the defaults at the other; a route's own hold at both.
+#[test]
+fn each_listener_has_its_own_limits() {
+    let mut own = ServerConfig { connections_max: Some(1), ..ServerConfig::default() };
+    narrow(&mut own);
+    (own.head_timeout, own.server_name) = (SHORT, None);
+    let server = TestServer::start(app().listen_with(any_port(), own));
+    let Address::Tcp(narrow) = server.server.addresses()[1] else { panic!("not TCP") };
+    for (request, status, narrow_status) in [
+        (target(101), 200, 414),
+        (with_fields(&"a: b\r\n".repeat(10)), 200, 431),
+        (sized("/body", 1001), 200, 413),
+        (in_chunks("/body", 1001), 200, 413),
+        (sized("/small", 11), 413, 413),
+        (sized("/wide", 4000), 200, 200),
+    ] {
+        for (address, status) in [(server.address, status), (narrow, narrow_status)] {
+            let mut client = Client::connect(address);
+            client.send(&request);
+            let response = client.response();
+            assert_eq!(response.status, status, "{address}: {}", response.text());
+            assert_eq!(response.field("server").is_some(), address == server.address);
+            drop(client);
+            server.wait_until_quiet();
+        }
+    }
+    let mut slow = Client::connect(narrow);
+    slow.send("GET / HTTP/1.1\r\n");
+    assert_eq!(slow.response().status, 408);
+    server.stop();
+}
+
+fn any_port() -> Address {
+    Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+#[test]
+fn a_listener_that_is_full_holds_up_no_other() {
+    let own = ServerConfig { connections_max: Some(1), ..ServerConfig::default() };
+    let server = TestServer::start(app().listen_with(any_port(), own));
+    let Address::Tcp(narrow) = server.server.addresses()[1] else { panic!("not TCP") };
+    let mut first = Client::connect(narrow);
+    assert_eq!(first.exchange(support::get("/")).text(), "ok");
+    let mut second = Client::connect(narrow);
+    second.send(support::get("/"));
+    let mut elsewhere = server.connect();
+    for _ in 0..100 {
+        assert_eq!(elsewhere.exchange(support::get("/")).text(), "ok");
+        assert_eq!(first.exchange(support::get("/")).text(), "ok");
+    }
+    assert_eq!(server.stats().requests.value(), 201, "the second is not served yet");
+    drop(first);
+    assert_eq!(second.response().text(), "ok");
+    server.stop();
+}
+
+#[test]
+fn the_limits_of_a_listener_are_checked_at_start() {
+    let mut own = ServerConfig::default();
+    own.limits.head_bytes_max = 1;
+    let error = app().listen_with(any_port(), own).start("127.0.0.1:0").expect_err("an error");
+    assert!(error.to_string().contains("head_bytes_max: 1"), "{error}");
+}
+
+/// What comes behind a refused request is received and thrown away for a while, so that no reset
+/// eats the refusal; and each refusal is counted as what it is.
+#[test]
+fn a_refusal_reaches_a_peer_that_goes_on_sending() {
+    let server = TestServer::start_with(app(), |config| config.linger_timeout = support::PATIENCE);
+    for (refused, status, error) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400, ProtocolError::HostMissing),
+        ("G@T / HTTP/1.1\r\n", 400, ProtocolError::MethodInvalid),
+        ("GET / HTTP/3.0\r\n\r\n", 505, ProtocolError::VersionUnsupported),
+    ] {
+        let mut client = server.connect();
+        client.send(refused);
+        for piece in vec![b'x'; 32 * 1024].chunks(1000) {
+            client.send(piece);
+        }
+        assert_eq!(client.response().status, status);
+        client.expect_closed();
+        assert_eq!(server.stats().refused[error.index()].value(), 1, "{error:?}");
+    }
+    server.stop();
+}
+
 fn timeouts(server: &TestServer, deadline: Deadline) -> u64 {
     server.stats().timeouts[deadline as usize].value()
 }
@@ -295,23 +386,6 @@ fn an_unread_body_that_drips_ends_the_connection() {
     server.stop();
 }
 
-/// A peer that keeps the least rate has all the time that its body takes.
-#[test]
-fn a_slow_but_steady_body_is_received() {
-    let server = TestServer::start_with(app(), |config| {
-        config.body_timeout = SHORT;
-        config.body_bytes_per_second_min = 1;
-    });
-    let mut client = server.connect();
-    client.send(request("POST", "/body", "Content-Length: 50\r\n"));
-    for _ in 0..50 {
-        client.send("x");
-        std::thread::sleep(SHORT / 12);
-    }
-    assert_eq!(client.response().text(), "50");
-    server.stop();
-}
-
 #[test]
 fn a_peer_that_does_not_take_its_answer_is_cut_off() {
     let server = TestServer::start_with(app(), |config| {
@@ -324,4 +398,176 @@ fn a_peer_that_does_not_take_its_answer_is_cut_off() {
     server.wait_until_quiet();
     assert!(matches!(client.try_response_to("GET"), Err(End::Within | End::Reset)));
     server.stop();
+}
+
+/// A server on a simulated clock, which jumps to where something happens next.
+struct Simulated {
+    simulation: Simulation,
+    stats: Arc<ServerStats>,
+    address: SocketAddr,
+}
+
+impl Simulated {
+    fn start() -> Simulated {
+        // Few bytes are under way, so that it is the peer who says how fast an answer is taken.
+        let config = SimulationConfig { socket_bytes_max: 100, ..SimulationConfig::default() };
+        let mut simulation = Simulation::new(1, config);
+        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        let app = app()
+            .route("/some", get(async || "x".repeat(30_000)))
+            .route("/more", get(async || Bytes::from(vec![b'x'; 100_000])));
+        let stats = app.simulate(&mut simulation, 1, address).expect("it starts").remove(0);
+        Simulated { simulation, stats, address }
+    }
+
+    fn connect(&self) -> Peer {
+        self.simulation.connect(self.address).expect("somebody listens")
+    }
+
+    /// Sends a piece every second, as long as the server listens.
+    fn drip(&self, peer: &Peer, bytes: impl Into<Vec<u8>>, piece_bytes: usize) {
+        let (peer, bytes) = (peer.clone(), bytes.into());
+        self.simulation.spawn(ShardId(0), async move {
+            for piece in bytes.chunks(piece_bytes) {
+                sleep(Duration::from_secs(1)).await;
+                if peer.ending().is_some() {
+                    return;
+                }
+                peer.send(piece);
+            }
+        });
+    }
+
+    /// Runs until the server has ended the connection; tells after how many seconds.
+    fn seconds_until_end(&mut self, peer: &Peer) -> f64 {
+        let start = self.simulation.now();
+        self.simulation.run_until(|| peer.ending().is_some());
+        self.seconds_since(start)
+    }
+
+    fn seconds_since(&self, start: Moment) -> f64 {
+        (self.simulation.now() - start).as_secs_f64()
+    }
+
+    fn check_end(mut self, deadline: Option<Deadline>) {
+        self.simulation.drain_and_check();
+        for known in Deadline::ALL {
+            let count = self.stats.timeouts[known as usize].value();
+            assert_eq!(count, u64::from(Some(known) == deadline), "{known:?}");
+        }
+    }
+}
+
+fn check_seconds(seconds: f64, expected: f64) {
+    assert!((expected..expected + 1.1).contains(&seconds), "{seconds} s, not {expected} s");
+}
+
+fn status_of(peer: &Peer) -> String {
+    String::from_utf8_lossy(&peer.received()).chars().skip(9).take(3).collect()
+}
+
+/// Each with the default deadlines.
+#[test]
+fn heads_have_an_end_and_idleness_too() {
+    let mut run = Simulated::start();
+    let peer = run.connect();
+    check_seconds(run.seconds_until_end(&peer), 10.0);
+    assert_eq!(peer.received(), b"", "a connection that sent nothing is told nothing");
+    run.check_end(Some(Deadline::FirstByte));
+
+    let mut run = Simulated::start();
+    let peer = run.connect();
+    peer.send("G");
+    run.drip(&peer, format!("ET / HTTP/1.1\r\nHost: h\r\nX: {}", "y".repeat(1000)), 1);
+    check_seconds(run.seconds_until_end(&peer), 10.0);
+    assert_eq!(status_of(&peer), "408");
+    run.check_end(Some(Deadline::Head));
+
+    let mut run = Simulated::start();
+    let peer = run.connect();
+    peer.send(support::get("/"));
+    check_seconds(run.seconds_until_end(&peer), 75.0);
+    assert_eq!(status_of(&peer), "200");
+    run.check_end(Some(Deadline::Idle));
+}
+
+/// 20 s and 500 B/s: a body of 400 B/s loses a fifth of a second every second.
+#[test]
+fn bodies_have_a_least_rate() {
+    for path in ["/body", "/stream", "/unread"] {
+        for (rate, end) in [(1, Some(20.0)), (400, Some(95.5)), (500, None), (600, None)] {
+            let mut run = Simulated::start();
+            let peer = run.connect();
+            let size = 100_000;
+            peer.send(request("POST", path, &format!("Content-Length: {size}\r\n")));
+            run.drip(&peer, [vec![b'x'; size], support::get("/").into()].concat(), rate);
+            let Some(seconds) = end else {
+                run.simulation.run_until(|| peer.received().ends_with(b"ok"));
+                run.check_end(None);
+                continue;
+            };
+            check_seconds(run.seconds_until_end(&peer), seconds);
+            let status = if path == "/unread" { "200" } else { "408" };
+            assert_eq!(status_of(&peer), status, "{path} at {rate} B/s");
+            run.check_end(Some(Deadline::Body));
+        }
+    }
+}
+
+/// What came fast earns no pause that is longer than the time that every body has.
+#[test]
+fn a_body_that_stops_is_given_up_however_fast_it_was() {
+    let mut run = Simulated::start();
+    let peer = run.connect();
+    peer.send(request("POST", "/body", "Content-Length: 400000\r\n"));
+    peer.send(vec![b'x'; 300_000]);
+    run.simulation.run_until(|| peer.unsent_count() == 0);
+    check_seconds(run.seconds_until_end(&peer), 20.0);
+    assert_eq!(status_of(&peer), "408");
+    run.check_end(Some(Deadline::Body));
+}
+
+/// Takes what is there now and then, so many bytes a second on average.
+async fn take_slowly(peer: Peer, bytes_per_second: usize) {
+    loop {
+        let before = peer.received().len();
+        peer.resume_reading();
+        sleep(Duration::from_millis(1)).await;
+        peer.stop_reading();
+        let taken = peer.received().len() - before;
+        if taken == 0 {
+            return;
+        }
+        sleep(Duration::from_secs(taken as u64) / bytes_per_second as u32).await;
+    }
+}
+
+/// 30 s and 500 B/s, whether the answer fills what may be unsent or is the rest of it.
+#[test]
+fn answers_are_taken_at_a_least_rate() {
+    for (path, size) in [("/some", 30_000), ("/more", 100_000)] {
+        let mut run = Simulated::start();
+        let peer = run.connect();
+        peer.stop_reading();
+        peer.send(support::get(path));
+        let start = run.simulation.now();
+        let stats = Arc::clone(&run.stats);
+        run.simulation.run_until(|| stats.timeouts[Deadline::Send as usize].value() == 1);
+        check_seconds(run.seconds_since(start), 30.0);
+        peer.resume_reading();
+        run.check_end(Some(Deadline::Send));
+
+        let mut run = Simulated::start();
+        let peer = run.connect();
+        peer.stop_reading();
+        peer.send(support::get(path));
+        let start = run.simulation.now();
+        run.simulation.spawn(ShardId(0), take_slowly(peer.clone(), 700));
+        run.simulation.run_until(|| peer.received().len() > size);
+        let least = (size - 3000) as f64 / 700.0;
+        assert!(run.seconds_since(start) > least, "that was not slow");
+        peer.resume_reading();
+        peer.finish();
+        run.check_end(None);
+    }
 }

@@ -4,8 +4,8 @@ mod support;
 
 use corelane::middleware::{Next, from_fn};
 use corelane::{
-    App, Exchange, FromRequest, IntoResponse, Method, Path, Response, Router, State, TrailingSlash,
-    any, get, header, post,
+    App, Exchange, FromRequest, IntoResponse, Method, Path, Response, RoutePath, Router, State,
+    TrailingSlash, any, get, header, post,
 };
 use support::{TestServer, request};
 
@@ -269,4 +269,51 @@ fn conflicts_are_errors_at_start_that_name_both() {
         .route("/", hello())
         .layer(from_fn(async |_: State<u16>, next: Next| next.run().await.into_response()));
     check(layered, &["State<u16>"]);
+}
+
+const SHELF: RoutePath<(String, u8)> = RoutePath::new("/shelves/{shelf}/items/{id}");
+const PAGE: RoutePath<Page> = RoutePath::new("/pages/{title}.html");
+const DEEP: RoutePath<str> = RoutePath::new("/deep/{*rest}");
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Page {
+    title: String,
+}
+
+#[test]
+fn a_route_gets_back_what_its_path_is_made_of() {
+    let app = App::new()
+        .route(
+            SHELF.pattern(),
+            get(async |Path((shelf, id)): Path<(String, u8)>| format!("{id} {shelf}")),
+        )
+        .route(PAGE.pattern(), get(async |Path(page): Path<Page>| page.title))
+        .route(DEEP.pattern(), get(async |Path(rest): Path<String>| rest));
+    let server = TestServer::start(app);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut client = server.connect();
+    let mut check = |path: &str, expected: &str| {
+        let response = client.exchange(support::get(path));
+        assert_eq!((response.status, response.text()), (200, expected), "{path}");
+    };
+    for round in 0..500 {
+        let size = random.usize(1..12);
+        let mut any = || match random.u8(0..4) {
+            0 => random.char('\0'..='\u{7f}'),
+            1 => char::from(b"/%.?#{}*+&=; ~"[random.usize(..14)]),
+            2 => random.alphanumeric(),
+            _ => random.char('\0'..=char::MAX),
+        };
+        // A letter keeps it from being a step.
+        let text: String = (0..size).map(|_| any()).chain(['x']).collect();
+        let id = round as u8;
+        check(&SHELF.path(&(text.clone(), id)).expect("a path"), &format!("{id} {text}"));
+        check(&PAGE.path(&Page { title: text.clone() }).expect("a path"), &text);
+        if !text.split('/').any(|segment| matches!(segment, "." | "..")) {
+            check(&DEEP.path(&text).expect("a path"), &text);
+        }
+    }
+    server.stop();
 }

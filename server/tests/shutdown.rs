@@ -99,6 +99,53 @@ fn a_drain_under_load_loses_no_request() {
     }
 }
 
+/// A connection for each request, until nobody listens any more; says how many were answered.
+fn connect_until_refused(address: SocketAddr) -> usize {
+    let mut answered = 0;
+    // A connection that was made is served: refused is the only other thing that it may be.
+    while let Ok(socket) = TcpStream::connect(address) {
+        let mut client = Client::new(socket);
+        client.send(support::request("GET", "/", "Connection: close\r\n"));
+        assert_eq!(client.response().text(), "ok");
+        answered += 1;
+    }
+    answered
+}
+
+/// The long mode of `docs/testing.md` asks for a thousand.
+#[test]
+fn whoever_connects_during_a_drain_is_served_or_refused() {
+    let rounds = std::env::var("CORELANE_TEST_DRAINS").map_or(Ok(3), |rounds| rounds.parse());
+    let rounds: usize = rounds.expect("a count");
+    for _ in 0..rounds {
+        let server = app().start("127.0.0.1:0").expect("start");
+        let address = support::tcp_address(&server);
+        let connect = |_| std::thread::spawn(move || connect_until_refused(address));
+        let clients: Vec<_> = (0..CLIENT_COUNT).map(connect).collect();
+        eventually("load", || responses(&server) > 200);
+        server.drain();
+        server.join().expect("join");
+        let answered: usize =
+            clients.into_iter().map(|client| client.join().expect("client")).sum();
+        assert!(answered > 200);
+    }
+}
+
+/// Requests that have come together are answered together, whatever begins meanwhile.
+#[test]
+fn pipelined_requests_that_have_arrived_are_answered() {
+    let server = TestServer::start(app());
+    let mut client = server.connect();
+    client.send([support::get("/slow"), support::get("/"), support::get("/")].concat());
+    eventually("it has begun", || server.stats().requests.value() >= 1);
+    server.server.drain();
+    for expected in ["slow", "ok", "ok"] {
+        assert_eq!(client.response().text(), expected);
+    }
+    client.expect_closed();
+    server.server.join().expect("join");
+}
+
 /// What the kernel has completed before the drain began is accepted and answered.
 #[test]
 fn connections_in_the_queue_are_served() {

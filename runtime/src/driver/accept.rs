@@ -56,6 +56,16 @@ impl Driver {
         self.state().slots.insert(Slot::Listener(ListenerSlot::new(descriptor)))
     }
 
+    /// The descriptors that this shard listens on.
+    pub(crate) fn listening(&self) -> Vec<Descriptor> {
+        let state = self.state();
+        let listening = state.slots.values().filter_map(|slot| match slot {
+            Slot::Listener(listener) if !listener.is_closing => Some(listener.descriptor),
+            _ => None,
+        });
+        listening.collect()
+    }
+
     /// The next accepted stream's slot, or the errno that ended accepting. The next call after an
     /// error arms again: the caller waits first where the errno calls for it.
     pub(crate) fn poll_accept(

@@ -73,8 +73,9 @@ pub struct BufferPool {
     period_left: Cell<u32>,
 }
 
-/// Buffers that the world always has, where there are as many: 1 MiB of the default size.
-pub(super) const LENT_COUNT_MIN: usize = 64;
+/// Buffers that the world always has, where there are as many: the kernel fills at most 32 for
+/// one connection in one go.
+const LENT_COUNT_MIN: usize = 64;
 
 /// Turns after which a demand that has fallen is believed.
 const PERIOD_TURNS: u32 = 4096;

@@ -26,3 +26,10 @@ pub(crate) fn metadata(file: &BufferedFile) -> io::Result<Metadata> {
     let file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(file.as_raw_fd()) });
     file.metadata()
 }
+
+impl crate::shard::Shard {
+    /// Whether glommio does something for a task of this shard.
+    pub(crate) fn uses_disk(&self) -> bool {
+        self.disk_operation_count.get() > 0
+    }
+}

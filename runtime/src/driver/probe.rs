@@ -24,8 +24,6 @@ pub struct Features {
     pub has_no_sqarray: bool,
     /// The ring's descriptor is registered (Linux 5.18): no lookup in each call.
     pub has_registered_fd: bool,
-    /// `IORING_RECVSEND_BUNDLE` (Linux 6.10): one receive fills several buffers.
-    pub has_receive_bundles: bool,
 }
 
 impl fmt::Display for Features {
@@ -33,12 +31,9 @@ impl fmt::Display for Features {
         f.write_str(
             "single_issuer defer_taskrun multishot_accept multishot_recv provided_buffers",
         )?;
-        let names = [
-            ("no_sqarray", self.has_no_sqarray),
-            ("registered_fd", self.has_registered_fd),
-            ("receive_bundles", self.has_receive_bundles),
-        ];
-        for (name, is_used) in names {
+        for (name, is_used) in
+            [("no_sqarray", self.has_no_sqarray), ("registered_fd", self.has_registered_fd)]
+        {
             if is_used {
                 write!(f, " {name}")?;
             }
@@ -77,11 +72,8 @@ pub(super) fn set_up(entries: u32) -> Result<(IoUring, Features), RuntimeError> 
         if has_no_sqarray {
             builder.setup_no_sqarray();
         }
-        builder.build(entries).map(|ring| {
-            let has_receive_bundles = ring.params().is_feature_recvsend_bundle();
-            let features = Features { has_no_sqarray, has_receive_bundles, ..Features::default() };
-            (ring, features)
-        })
+        let features = Features { has_no_sqarray, ..Features::default() };
+        builder.build(entries).map(|ring| (ring, features))
     };
     // EINVAL: a flag that this kernel does not know.
     let built = match build(true) {

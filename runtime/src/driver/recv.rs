@@ -15,7 +15,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::buffers::{BufferId, LENT_COUNT_MIN, Received};
+use super::buffers::{BufferId, Received};
 use super::operation::{Kind, Operation, SlotKey, Token};
 use super::stream::StreamSlot;
 use super::{Driver, State};
@@ -23,8 +23,8 @@ use crate::mutation::{Mutation, is_made};
 use crate::world::Completion;
 
 /// Buffers of one stream that may wait for its reader within a turn; beyond, they are copied out.
-/// As many as are lent to bulk transfers: the kernel may fill them all in one go.
-const RECEIVED_COUNT_MAX: u16 = LENT_COUNT_MIN as u16;
+/// The kernel posts at most 32 in one go.
+const RECEIVED_COUNT_MAX: u16 = 64;
 
 /// Whether the stream's receive is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

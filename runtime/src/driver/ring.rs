@@ -70,7 +70,7 @@ impl Uring {
         let (ring, mut features) = probe::set_up(config.ring_entries)?;
         let entrance = Entrance::new(ring.as_raw_fd());
         features.has_registered_fd = entrance.is_registered();
-        let buffers = BufferRing::new(pool.count(), pool.buffer_bytes());
+        let buffers = BufferRing::new(pool.count());
         buffers.register(&ring).map_err(RuntimeError::Ring)?;
         let mut uring = Uring {
             ring,
@@ -197,8 +197,7 @@ impl Uring {
                     has_sends |= token.kind() == Kind::Send;
                     let result = entry.result();
                     let buffer = io_uring::cqueue::buffer_select(flags).map(BufferId);
-                    let completion = Completion { token, result, buffer, more };
-                    self.buffers.unbundle(completion, completions);
+                    completions.push(Completion { token, result, buffer, more });
                 }
                 None if entry.user_data() == ALARM => is_alarm_over = true,
                 None if entry.user_data() == TIMEOUT => self.timeout = None,
@@ -307,8 +306,7 @@ impl World for Uring {
             }
             _ => {}
         }
-        let entry = entry_of(operation, self.features);
-        self.push(entry.user_data(token.user_data()));
+        self.push(entry_of(operation).user_data(token.user_data()));
     }
 
     fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
@@ -367,17 +365,13 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// One switch from our operations to the kernel's.
-fn entry_of(operation: Operation, features: Features) -> squeue::Entry {
+fn entry_of(operation: Operation) -> squeue::Entry {
     match operation {
         Operation::Accept { listener } => {
             opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
         }
         Operation::Connect { socket, address } => {
             opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
-        }
-        // What has arrived is taken in one go, however many buffers that fills.
-        Operation::Recv { socket } if features.has_receive_bundles => {
-            opcode::RecvMultiBundle::new(types::Fd(socket.0), BUFFER_GROUP).build()
         }
         Operation::Recv { socket } => {
             opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
@@ -410,16 +404,12 @@ struct BufferRing {
     entries: std::ptr::NonNull<types::BufRingEntry>,
     layout: std::alloc::Layout,
     count: u16,
-    buffer_bytes: u32,
     /// Entries ever added; the kernel sees it in `provide`.
     tail: u16,
-    /// Which buffer lies at each place of the ring, and at which place each buffer lies.
-    order: Box<[BufferId]>,
-    places: Box<[u16]>,
 }
 
 impl BufferRing {
-    fn new(count: u16, buffer_bytes: u32) -> BufferRing {
+    fn new(count: u16) -> BufferRing {
         let size = usize::from(count) * size_of::<types::BufRingEntry>();
         // The kernel wants the ring on a page of its own.
         let layout = std::alloc::Layout::from_size_align(size, 4096).expect("count is bounded");
@@ -428,9 +418,7 @@ impl BufferRing {
         let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
             std::alloc::handle_alloc_error(layout)
         };
-        let order = (0..count).map(BufferId).collect();
-        let places = (0..count).collect();
-        BufferRing { entries, layout, count, buffer_bytes, tail: 0, order, places }
+        BufferRing { entries, layout, count, tail: 0 }
     }
 
     fn register(&self, ring: &IoUring) -> io::Result<()> {
@@ -452,8 +440,6 @@ impl BufferRing {
             entry.set_addr(pool.address(*buffer).as_ptr() as u64);
             entry.set_len(pool.buffer_bytes());
             entry.set_bid(buffer.0);
-            self.order[usize::from(index)] = *buffer;
-            self.places[usize::from(buffer.0)] = index;
             self.tail = self.tail.wrapping_add(1);
         }
         // SAFETY: the tail lies in the first entry, which is valid; it is aligned to two bytes.
@@ -462,24 +448,6 @@ impl BufferRing {
             AtomicU16::from_ptr(types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
         };
         tail.store(self.tail, Ordering::Release);
-    }
-
-    /// A receive that filled several buffers, as if it had filled one after the other: a bundle
-    /// names its first buffer, and the others follow in the order in which they were provided
-    /// (`IORING_RECVSEND_BUNDLE` in io_uring_enter(2)).
-    fn unbundle(&self, completion: Completion, completions: &mut Vec<Completion>) {
-        let mut left = completion.result;
-        let mut buffer = completion.buffer;
-        while let Some(filled) = buffer
-            && left > self.buffer_bytes as i32
-        {
-            left -= self.buffer_bytes as i32;
-            let result = self.buffer_bytes as i32;
-            completions.push(Completion { result, buffer, more: true, ..completion });
-            let next = (self.places[usize::from(filled.0)] + 1) & (self.count - 1);
-            buffer = Some(self.order[usize::from(next)]);
-        }
-        completions.push(Completion { result: left, buffer, ..completion });
     }
 }
 

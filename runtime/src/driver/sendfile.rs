@@ -3,6 +3,9 @@
 //! The ring has no such operation: its splice goes to a worker thread, for each pipe's worth. The
 //! system call neither waits for the socket, which is made non-blocking for the call, nor for the
 //! disk, since [`is_cached`] was asked before.
+//!
+//! It knows no `MSG_NOSIGNAL`: for a peer that has gone it raises SIGPIPE, which every Rust program
+//! ignores from its start. A program in another language that embeds the runtime must do so, too.
 
 use std::io::IoSliceMut;
 use std::ops::Range;

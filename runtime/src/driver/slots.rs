@@ -25,6 +25,10 @@ impl<T> SlotTable<T> {
         self.entries.len() - self.free.len()
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> SlotKey {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];

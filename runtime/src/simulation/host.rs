@@ -35,6 +35,11 @@ impl Host for SimulatedHost {
         Ok(network.accept(listener))
     }
 
+    /// Here a client is in the queue as soon as it connects.
+    fn refuse_handshakes(&self, _listener: Descriptor) -> io::Result<()> {
+        Ok(())
+    }
+
     fn open_socket(&self, _address: &SockAddr) -> io::Result<Descriptor> {
         Ok(self.0.borrow_mut().open_fresh())
     }

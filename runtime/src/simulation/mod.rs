@@ -42,10 +42,11 @@ use std::time::Duration;
 pub use faults::Faults;
 pub use peer::{Ending, Peer};
 
+use crate::address::Address;
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
-use crate::listener::{Address, Listener};
+use crate::listener::Listener;
 use crate::offload::{OffloadStats, Pool};
 use crate::remote::{Alarm, Remote};
 use crate::shard::{Shard, ShardId};

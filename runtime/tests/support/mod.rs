@@ -170,7 +170,7 @@ impl EchoServer {
 pub fn tcp_address(address: &Address) -> Option<SocketAddr> {
     match address {
         Address::Tcp(address) => Some(*address),
-        Address::Unix(_) => None,
+        _ => None,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Admin {
     pub idle_timeout: Duration,
     /// Seconds that the live page shows when it is opened. Default 120.
     pub history_count: usize,
+    /// Whether the server starts without it where it can not listen there. Default `false`.
+    pub is_optional: bool,
     /// What [`show`](Admin::show) has added.
     pub shown: Vec<(String, String)>,
 }
@@ -71,8 +73,16 @@ impl Admin {
             patience: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             history_count: 120,
+            is_optional: false,
             shown: Vec::new(),
         }
+    }
+
+    /// The same, where it can listen there; else a line in the log says why not.
+    #[must_use]
+    pub fn optional(mut self) -> Admin {
+        self.is_optional = true;
+        self
     }
 
     /// Adds a setting of the program's own to those that `/config` shows. The value is hidden
@@ -102,29 +112,41 @@ pub(crate) struct AdminServer {
 }
 
 impl AdminServer {
-    /// Listens and answers from now on; what there is to tell comes with [`View::begin`].
+    /// Listens and answers from now on; what there is to tell comes with [`View::begin`]. A
+    /// successor does once its predecessor has drained, which has the address until then.
     pub(crate) fn start(
         admin: &Admin,
         config: &CheckedConfig,
         view: Arc<View>,
-    ) -> Result<AdminServer, RuntimeError> {
+        has_predecessor: bool,
+    ) -> Result<Option<AdminServer>, RuntimeError> {
         let refused = |source| RuntimeError::Listen { address: admin.address.to_string(), source };
-        let listener = Listener::bind(&admin.address).map_err(refused)?;
-        let address = listener.address().map_err(refused)?;
+        let listener = match Listener::bind(&admin.address) {
+            Ok(listener) => Some(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && has_predecessor => None,
+            Err(error) if admin.is_optional => {
+                tracing::warn!(%error, address = %admin.address, "there is no admin address");
+                return Ok(None);
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        let address = listener.as_ref().map_or(Ok(admin.address.clone()), Listener::address);
+        let address = address.map_err(refused)?;
         tracing::info!(%address, "admin");
         let (stop, writer) = Stop::new().map_err(RuntimeError::Thread)?;
         let (admin, config) = (admin.clone(), config.clone());
-        let places = Places::new(admin.connections_max);
-        let office = Office { admin, listener, places, stop, view: Arc::clone(&view) };
+        let (places, shown) = (Places::new(admin.connections_max), Arc::clone(&view));
         let thread = std::thread::Builder::new().name("admin".to_owned());
         let thread = thread
             .spawn(move || {
                 // The threads that it starts inherit its CPUs and its priority.
                 config.settle_aside();
-                office.run();
+                if let Some(listener) = listener.or_else(|| bind_once_free(&admin.address, &stop)) {
+                    Office { admin, listener, places, stop, view: shown }.run();
+                }
             })
             .map_err(RuntimeError::Thread)?;
-        Ok(AdminServer { address, view, stop: Some(writer), thread: Some(thread) })
+        Ok(Some(AdminServer { address, view, stop: Some(writer), thread: Some(thread) }))
     }
 
     /// Where it listens, with the port that was chosen where port zero was asked for.
@@ -143,6 +165,18 @@ impl Drop for AdminServer {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// `None` where the server ends before.
+fn bind_once_free(address: &Address, stop: &Stop) -> Option<Listener> {
+    loop {
+        if let Ok(listener) = Listener::bind(address) {
+            return Some(listener);
+        }
+        if stop.wait(Instant::now() + ACCEPT_PAUSE) == Woken::Stopped {
+            return None;
         }
     }
 }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::ServerConfig;
 use crate::http1::Limits;
+use crate::overload::OverloadConfig;
+use crate::proxy::ProxyConfig;
 
 /// The settings that are in force.
 pub(crate) struct Settings<'a> {
@@ -75,6 +77,8 @@ fn of_server(config: &ServerConfig, connections_max: usize) -> Value {
         linger_timeout,
         linger_bytes_max,
         slow_threshold,
+        proxy,
+        overload,
         drain_timeout,
         server_name,
         listen,
@@ -97,6 +101,8 @@ fn of_server(config: &ServerConfig, connections_max: usize) -> Value {
         "linger_timeout_seconds": seconds(*linger_timeout),
         "linger_bytes_max": linger_bytes_max,
         "slow_threshold_seconds": seconds(*slow_threshold),
+        "proxy": of_proxy(proxy),
+        "overload": of_overload(overload),
         "drain_timeout_seconds": seconds(*drain_timeout),
         "server_name": server_name,
         "listen": {
@@ -104,6 +110,26 @@ fn of_server(config: &ServerConfig, connections_max: usize) -> Value {
             "shares_port": shares_port,
             "balance": balance.to_string(),
         },
+    })
+}
+
+fn of_proxy(config: &ProxyConfig) -> Value {
+    let ProxyConfig { trusted, field, has_protocol_head } = config;
+    let trusted: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+    json!({
+        "trusted": trusted,
+        "field": format!("{field:?}"),
+        "has_protocol_head": has_protocol_head,
+    })
+}
+
+fn of_overload(config: &OverloadConfig) -> Value {
+    let OverloadConfig { concurrency_max, delay_max, retry_after, exempt_paths } = config;
+    json!({
+        "concurrency_max": concurrency_max.to_string(),
+        "delay_max_seconds": seconds(*delay_max),
+        "retry_after_seconds": seconds(*retry_after),
+        "exempt_paths": exempt_paths,
     })
 }
 

@@ -46,6 +46,7 @@ impl Listener {
                 remove_if_abandoned(path)?;
                 Listener::Unix(UnixListener::bind(path)?, path.clone())
             }
+            Address::Systemd(_) => return Err(io::Error::from(io::ErrorKind::Unsupported)),
         };
         match &listener {
             Listener::Tcp(listener) => listener.set_nonblocking(true)?,

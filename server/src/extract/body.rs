@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use corelane_runtime::Received;
 use futures_core::Stream;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::{BodyUse, Exchange, FromRequest};
 use crate::problem::Problem;
@@ -32,7 +32,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024;
 pub(crate) enum Source<'a> {
     None,
     Whole(&'a mut [u8]),
-    Owned(Vec<u8>),
+    Owned { bytes: Vec<u8>, trailers: Option<Box<HeaderMap>> },
     Stream(RequestBody),
 }
 
@@ -40,8 +40,8 @@ impl Source<'_> {
     pub(crate) fn into_owned(self) -> Source<'static> {
         match self {
             Source::None => Source::None,
-            Source::Whole(bytes) => Source::Owned(bytes.to_vec()),
-            Source::Owned(bytes) => Source::Owned(bytes),
+            Source::Whole(bytes) => Source::Owned { bytes: bytes.to_vec(), trailers: None },
+            Source::Owned { bytes, trailers } => Source::Owned { bytes, trailers },
             Source::Stream(body) => Source::Stream(body),
         }
     }
@@ -98,31 +98,46 @@ impl From<Bytes> for BodyChunk {
 }
 
 /// The request's body as a stream, up to the route's limit.
-pub struct RequestBody(Chunks);
-
-enum Chunks {
-    /// As they come from the socket.
-    Received(Rc<Channel>),
-    /// As middleware hands them on.
-    Changed(Pin<Box<dyn Stream<Item = Result<BodyChunk, RequestBodyError>>>>),
+pub struct RequestBody {
+    /// What comes from the socket; the trailers behind it.
+    channel: Rc<Channel>,
+    /// What middleware has made of it, if anything.
+    changed: Option<Chunks>,
 }
 
+type Chunks = Pin<Box<dyn Stream<Item = Result<BodyChunk, RequestBodyError>>>>;
+
 impl RequestBody {
-    /// A body in the place of the received one: for middleware that decodes or watches it.
+    /// A body of the application's own. Middleware that changes a received one takes
+    /// [`wrap`](RequestBody::wrap).
     pub fn new(
         chunks: impl Stream<Item = Result<BodyChunk, RequestBodyError>> + 'static,
     ) -> RequestBody {
-        RequestBody(Chunks::Changed(Box::pin(chunks)))
+        RequestBody { channel: Channel::ended(None), changed: Some(Box::pin(chunks)) }
+    }
+
+    /// Other chunks in the place of these, with the same trailers behind them: for middleware that
+    /// decodes or watches a body. `change` gets the body as it is.
+    #[must_use]
+    pub fn wrap<S>(self, change: impl FnOnce(RequestBody) -> S) -> RequestBody
+    where
+        S: Stream<Item = Result<BodyChunk, RequestBodyError>> + 'static,
+    {
+        let channel = Rc::clone(&self.channel);
+        RequestBody { channel, changed: Some(Box::pin(change(self))) }
     }
 
     pub(crate) fn received(channel: &Rc<Channel>) -> RequestBody {
-        RequestBody(Chunks::Received(Rc::clone(channel)))
+        RequestBody { channel: Rc::clone(channel), changed: None }
     }
 
-    fn empty() -> RequestBody {
-        let channel = Channel::default();
-        channel.end(Ok(()));
-        RequestBody(Chunks::Received(Rc::new(channel)))
+    /// A body that is there already.
+    fn whole(bytes: Bytes, trailers: Option<Box<HeaderMap>>) -> RequestBody {
+        let channel = Channel::ended(trailers);
+        if !bytes.is_empty() {
+            channel.push(BodyChunk::from(bytes));
+        }
+        RequestBody { channel, changed: None }
     }
 
     /// The next piece; `None` at the end of the body.
@@ -141,10 +156,21 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyChunk, RequestBodyError>>> {
-        match &mut self.0 {
-            Chunks::Received(channel) => channel.poll_chunk(context),
-            Chunks::Changed(chunks) => chunks.as_mut().poll_next(context),
+        match &mut self.changed {
+            None => self.channel.poll_chunk(context),
+            Some(chunks) => chunks.as_mut().poll_next(context),
         }
+    }
+
+    /// The fields behind the body, once [`chunk`](RequestBody::chunk) has said `None`; empty
+    /// before, and where there are none. As for [`Trailers`](super::Trailers), those that may not
+    /// be trailers are left out.
+    pub fn trailers(&mut self) -> HeaderMap {
+        self.take_trailers().map(|trailers| *trailers).unwrap_or_default()
+    }
+
+    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.channel.0.borrow_mut().trailers.take()
     }
 
     /// The whole rest, if it is at most `bytes_max` bytes.
@@ -221,11 +247,19 @@ struct ChannelState {
     chunks: VecDeque<BodyChunk>,
     waiting_bytes: usize,
     end: Option<Result<(), RequestBodyError>>,
+    trailers: Option<Box<HeaderMap>>,
     reader: Option<Waker>,
     feeder: Option<Waker>,
 }
 
 impl Channel {
+    /// Of a body of which nothing more comes.
+    fn ended(trailers: Option<Box<HeaderMap>>) -> Rc<Channel> {
+        let channel = Channel::default();
+        channel.complete(trailers);
+        Rc::new(channel)
+    }
+
     /// Ready while there is room for more; the reader, in whichever task, wakes who waits for it.
     pub(crate) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.0.borrow_mut();
@@ -241,6 +275,12 @@ impl Channel {
         state.waiting_bytes += chunk.len();
         state.chunks.push_back(chunk);
         wake(&mut state);
+    }
+
+    /// The body is received to its end.
+    pub(crate) fn complete(&self, trailers: Option<Box<HeaderMap>>) {
+        self.0.borrow_mut().trailers = trailers;
+        self.end(Ok(()));
     }
 
     pub(crate) fn end(&self, end: Result<(), RequestBodyError>) {
@@ -293,7 +333,13 @@ impl FromRequest for RequestBody {
     const BODY: BodyUse = BodyUse::Stream;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<RequestBody, Infallible> {
-        Ok(exchange.take_stream().unwrap_or_else(RequestBody::empty))
+        Ok(match std::mem::replace(&mut exchange.body, Source::None) {
+            Source::Stream(body) => body,
+            // Middleware has asked for all of it.
+            Source::Owned { bytes, trailers } => RequestBody::whole(Bytes::from(bytes), trailers),
+            Source::Whole(bytes) => RequestBody::whole(Bytes::copy_from_slice(bytes), None),
+            Source::None => RequestBody::whole(Bytes::new(), None),
+        })
     }
 }
 

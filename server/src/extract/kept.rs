@@ -6,13 +6,23 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use corelane_runtime::{Shard, Stream};
+use http::HeaderMap;
 
 use super::scope::{Scope, States};
 use super::{Exchange, Extensions, Params, Source};
 use crate::http1::{Field, Head};
+use crate::proxy::ProxyConfig;
+
+/// Who is at the other end of the connection.
+pub(crate) struct Peer<'a> {
+    pub(crate) source: PeerSource<'a>,
+    /// For whom a proxy has connected, where it has said so in a head of the PROXY protocol.
+    pub(crate) proxied: Option<&'a SocketAddr>,
+    pub(crate) proxy: &'a Rc<ProxyConfig>,
+}
 
 /// Where the peer's address comes from.
-pub(crate) enum Peer<'a> {
+pub(crate) enum PeerSource<'a> {
     /// Asked for when it is wanted.
     Stream(&'a Stream),
     /// Asked for when the request was kept.
@@ -21,9 +31,9 @@ pub(crate) enum Peer<'a> {
 
 impl Peer<'_> {
     pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Peer::Stream(stream) => stream.peer_address(),
-            Peer::Known(address) => Ok(*address),
+        match self.source {
+            PeerSource::Stream(stream) => stream.peer_address(),
+            PeerSource::Known(address) => Ok(address),
         }
     }
 }
@@ -39,6 +49,8 @@ pub(crate) struct Kept {
     body_bytes_max: u64,
     /// `None` where the peer had gone by then: its address is not known any more.
     peer: Option<SocketAddr>,
+    proxied: Option<SocketAddr>,
+    proxy: Rc<ProxyConfig>,
     shard: Rc<Shard>,
     states: Rc<States>,
     pub(crate) extensions: Extensions,
@@ -57,14 +69,22 @@ impl Kept {
             body: std::mem::replace(&mut exchange.body, Source::None).into_owned(),
             body_bytes_max: exchange.body_bytes_max,
             peer: exchange.peer.address().unwrap_or_default(),
+            proxied: exchange.peer.proxied.copied(),
+            proxy: Rc::clone(exchange.peer.proxy),
             shard: Rc::clone(exchange.scope.shard),
             states: Rc::clone(exchange.scope.states),
             extensions: std::mem::take(&mut exchange.extensions),
         }
     }
 
+    /// Puts a body that was received since in its place.
+    pub(crate) fn set_body(&mut self, bytes: Vec<u8>, trailers: Option<Box<HeaderMap>>) {
+        self.body = Source::Owned { bytes, trailers };
+    }
+
     /// Hands the request to `take`, once: body and extensions are gone from here afterwards.
     pub(crate) fn with<T>(&mut self, take: impl FnOnce(&mut Exchange<'_>) -> T) -> T {
+        let source = PeerSource::Known(self.peer);
         let mut exchange = Exchange {
             head: &self.head,
             bytes: &self.bytes,
@@ -73,7 +93,7 @@ impl Kept {
             path_rest: self.path_rest,
             body: std::mem::replace(&mut self.body, Source::None),
             body_bytes_max: self.body_bytes_max,
-            peer: Peer::Known(self.peer),
+            peer: Peer { source, proxied: self.proxied.as_ref(), proxy: &self.proxy },
             scope: Scope { shard: &self.shard, states: &self.states },
             extensions: std::mem::take(&mut self.extensions),
         };

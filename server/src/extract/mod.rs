@@ -2,7 +2,8 @@
 //!
 //! Extraction is synchronous: the server has received what the handler's arguments need before it
 //! calls the handler, so the request is read where it lies in the receive buffer, and JSON is
-//! parsed in place. Which of the three it is, the argument's type says ([`BodyUse`]).
+//! parsed in place. Which of the three it is, the argument's type says ([`BodyUse`]). Middleware is
+//! called before: it decides whether the rest of a body is received at all.
 
 mod body;
 mod cookies;
@@ -10,6 +11,8 @@ mod extension;
 mod form;
 mod headers;
 mod kept;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod params;
 mod path;
 mod peer;
@@ -17,6 +20,7 @@ mod query;
 mod request;
 mod scope;
 mod state;
+mod trailers;
 
 pub use body::{BodyChunk, RequestBody, RequestBodyError};
 pub(crate) use body::{Channel, Source};
@@ -25,23 +29,28 @@ pub use extension::Extension;
 pub(crate) use extension::Extensions;
 pub use form::Form;
 pub use headers::Headers;
-pub(crate) use kept::{Kept, Peer};
+pub(crate) use kept::{Kept, Peer, PeerSource};
+#[cfg(feature = "multipart")]
+pub use multipart::{Multipart, MultipartError, Part};
 pub(crate) use params::Params;
 pub use path::Path;
-pub use peer::PeerAddress;
+pub use peer::{ClientAddress, PeerAddress};
 pub use query::Query;
 pub use request::Request;
 pub use scope::Scope;
 pub(crate) use scope::States;
 pub use state::State;
+pub use trailers::Trailers;
+pub(crate) use trailers::trailing;
 
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use corelane_runtime::{ConfigError, Shard};
-use http::{Method, Version};
+use http::{HeaderMap, Method, Version};
 
 use crate::http1::{Field, Head};
 use crate::response::IntoResponse;
@@ -51,7 +60,7 @@ use crate::response::IntoResponse;
 pub enum BodyUse {
     /// Nothing: it is received and thrown away after the answer.
     Unused,
-    /// It is received whole, up to the limit, before the handler is called.
+    /// It is received whole, up to the limit, before the handler is called, and after middleware.
     Whole,
     /// It is handed over piece by piece while the handler runs.
     Stream,
@@ -171,12 +180,13 @@ impl<'a> Exchange<'a> {
         self.params.find(name)
     }
 
-    /// How the handler takes the body: what of [`body_mut`](Exchange::body_mut) and
-    /// [`take_stream`](Exchange::take_stream) there is.
+    /// How the body is there: whole, for [`body_mut`](Exchange::body_mut), or still to be received,
+    /// by [`take_stream`](Exchange::take_stream). In middleware the latter may be so for a handler
+    /// that takes it whole: [`Inner::with_body`](crate::middleware::Inner::with_body) waits for it.
     pub fn body_use(&self) -> BodyUse {
         match self.body {
             Source::None => BodyUse::Unused,
-            Source::Whole(_) | Source::Owned(_) => BodyUse::Whole,
+            Source::Whole(_) | Source::Owned { .. } => BodyUse::Whole,
             Source::Stream(_) => BodyUse::Stream,
         }
     }
@@ -186,23 +196,35 @@ impl<'a> Exchange<'a> {
         self.body_bytes_max
     }
 
-    /// The whole body; empty unless an argument asked for it ([`BodyUse::Whole`]). It may be
-    /// changed in place.
+    /// The whole body; empty unless an argument asked for it ([`BodyUse::Whole`]) and it has been
+    /// received. It may be changed in place.
     pub fn body_mut(&mut self) -> &mut [u8] {
         match &mut self.body {
             Source::Whole(bytes) => bytes,
-            Source::Owned(bytes) => bytes,
+            Source::Owned { bytes, .. } => bytes,
             _ => &mut [],
         }
     }
 
     /// Puts another body in the place of a whole one, such as the decoded one.
     pub fn set_body(&mut self, body: Vec<u8>) {
-        self.body = Source::Owned(body);
+        let trailers = match &mut self.body {
+            Source::Owned { trailers, .. } => trailers.take(),
+            _ => None,
+        };
+        self.body = Source::Owned { bytes: body, trailers };
     }
 
-    /// The body as a stream, where the handler asks for that ([`BodyUse::Stream`]). Middleware
-    /// that takes it gives the handler another one by [`set_stream`](Exchange::set_stream).
+    /// The fields behind a whole body; `None` where there are none, or the body is a stream.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.body {
+            Source::Owned { trailers, .. } => trailers.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The body as a stream, while it is to be received ([`BodyUse::Stream`]). Middleware that
+    /// takes it gives the handler another one by [`set_stream`](Exchange::set_stream).
     pub fn take_stream(&mut self) -> Option<RequestBody> {
         match std::mem::replace(&mut self.body, Source::None) {
             Source::Stream(body) => Some(body),
@@ -213,7 +235,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The stream that the handler will read.
+    /// The stream that the handler will read, or that is collected for it.
     pub fn set_stream(&mut self, body: RequestBody) {
         self.body = Source::Stream(body);
     }
@@ -232,6 +254,12 @@ impl<'a> Exchange<'a> {
     /// The state of this type: of the innermost group that has one, else the application's.
     pub fn state<T: 'static>(&self) -> Option<Rc<T>> {
         self.scope.state()
+    }
+
+    /// The client's address: see [`ClientAddress`].
+    pub fn client_address(&self) -> Option<IpAddr> {
+        let peer = self.peer.proxied.copied().or_else(|| self.peer.address().unwrap_or_default());
+        self.peer.proxy.client(peer, self.headers())
     }
 
     /// The shard that handles the request.

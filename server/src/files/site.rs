@@ -24,6 +24,10 @@ use crate::coding::{Acceptable, Coding};
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Response};
 
+/// Of larger files not even the descriptor is kept: one that was deleted would hold its space on
+/// the disk for as long as nobody asks for it again.
+const OPEN_FILE_BYTES_MAX: u64 = 16 << 20;
+
 /// A served directory on one shard.
 pub(super) struct FileSite {
     settings: Arc<Settings>,
@@ -242,8 +246,8 @@ impl FileSite {
         }
         let bounds = &self.settings.cache;
         let size = facts.stamp.size;
-        let is_kept = size <= bounds.file_bytes_max && bounds.bytes_max > 0;
-        let content = if is_kept {
+        let is_kept = size <= OPEN_FILE_BYTES_MAX && bounds.bytes_max > 0;
+        let content = if is_kept && size <= bounds.file_bytes_max {
             let read = read_whole(&descriptor, &facts.path, size as usize).await;
             Content::Memory(read.map_err(|error| failed(&facts.path, &error))?)
         } else {

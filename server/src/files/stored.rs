@@ -126,11 +126,12 @@ impl Stored {
         fields.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Bytes of memory that keeping it takes.
+    /// Bytes of memory that keeping it takes. An open file counts as 512 KiB, so that with the
+    /// default bounds a shard keeps 64 of them at most.
     pub(super) fn memory_bytes(&self) -> u64 {
         let content = match &self.content {
             Content::Memory(bytes) => bytes.len(),
-            Content::Disk(_) => 0,
+            Content::Disk(_) => 512 * 1024,
         };
         // The fields, twice, and what holds it all: about a kilobyte.
         (content + 1024) as u64

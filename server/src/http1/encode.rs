@@ -7,10 +7,11 @@
 mod body_rule;
 mod length_slot;
 mod refusal;
+mod trailing;
 
 use std::fmt;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::octets::{FIELD_VALUE, TOKEN};
@@ -18,6 +19,7 @@ use super::octets::{FIELD_VALUE, TOKEN};
 pub use body_rule::BodyRule;
 pub use length_slot::LengthSlot;
 pub use refusal::refusal;
+pub use trailing::may_trail;
 
 /// The interim response that asks for the body (RFC 9110 section 15.2.1). Never sent to HTTP/1.0.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -190,24 +192,6 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: &HeaderMap) {
         field(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn may_trail(name: &HeaderName) -> bool {
-    const NEVER: [HeaderName; 12] = [
-        header::TRANSFER_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-        header::CONTENT_TYPE,
-        header::CONTENT_RANGE,
-        header::TRAILER,
-        header::HOST,
-        header::CONNECTION,
-        header::AUTHORIZATION,
-        header::WWW_AUTHENTICATE,
-        header::SET_COOKIE,
-        header::CACHE_CONTROL,
-    ];
-    !NEVER.contains(name)
 }
 
 #[cfg(test)]

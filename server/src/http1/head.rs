@@ -34,7 +34,7 @@ pub struct Head {
     /// The query behind the `?`, when there is a `?`.
     pub query: Option<Span>,
     /// Host and port of the request: of an absolute target, else of the Host field. Never empty;
-    /// `None` when Host is empty, or absent in HTTP/1.0.
+    /// `None` when Host is absent in HTTP/1.0, or empty beside `*`.
     pub authority: Option<Span>,
     /// HTTP/1.0, or HTTP/1.1 for this and every later minor version.
     pub version: Version,
@@ -129,7 +129,7 @@ fn judge(
         return Err(ProtocolError::ConnectUnsupported);
     }
     let target = target::read(bytes, line.target, &method)?;
-    let host = host(bytes, known.host, line.version)?;
+    let host = host(bytes, known.host, line.version, target.form)?;
     let framing = framing::judge(known.length, known.coding, line.version)?;
     Ok(Head {
         size,
@@ -149,10 +149,16 @@ fn judge(
 
 // RFC 9112 section 3.2: an HTTP/1.1 request without Host, and any request with two of them or with
 // an invalid value, must be answered with 400. An empty value is what a client must send when its
-// target has no authority.
-fn host(bytes: &[u8], host: Sight<&[u8]>, version: Version) -> Result<Option<Span>, ProtocolError> {
+// target has no authority, which of ours is only `*`: RFC 9110 section 4.2.1 has a URI of http with
+// an empty host rejected.
+fn host(
+    bytes: &[u8],
+    host: Sight<&[u8]>,
+    version: Version,
+    form: TargetForm,
+) -> Result<Option<Span>, ProtocolError> {
     match host {
-        Sight::Once([]) => Ok(None),
+        Sight::Once([]) if form == TargetForm::Asterisk => Ok(None),
         Sight::Once(value) if is_authority(value) => Ok(Some(Span::within(bytes, value))),
         Sight::Once(_) => Err(ProtocolError::HostInvalid),
         Sight::Again => Err(ProtocolError::HostRepeated),

@@ -136,7 +136,7 @@ fn chunked(body: &str) -> String {
 #[test]
 fn plain_requests() {
     check(NEXT, &["GET /next ."], true);
-    check("\r\n\r\nGET /a?b HTTP/1.1\r\nHost:\r\n\r\n", &["GET /a ."], true);
+    check("\r\n\r\nGET /a?b HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /a ."], true);
     check("GET / HTTP/1.0\r\n\r\n", &["GET / ."], false);
     check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &["GET / ."], true);
     check("GET / HTTP/1.7\r\nhost: h\r\n\r\n", &["GET / ."], true);

@@ -31,11 +31,11 @@ pub struct AccessLog {
 
 /// How it is written, and what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) format: AccessFormat,
-    pub(super) sample_one_in: u32,
-    pub(super) slow_after: Option<Duration>,
-    pub(super) ring_bytes: usize,
+pub(crate) struct Settings {
+    pub(crate) format: AccessFormat,
+    pub(crate) sample_one_in: u32,
+    pub(crate) slow_after: Option<Duration>,
+    pub(crate) ring_bytes: usize,
 }
 
 impl AccessLog {
@@ -91,7 +91,7 @@ impl AccessLog {
     }
 
     /// Bytes of entries that wait for the writer on each shard. Default 1 MiB, some 5,000 requests;
-    /// beyond it they are dropped. At least 12 KiB, so that the longest entry fits.
+    /// beyond it they are dropped. At least 11 KiB, so that the longest entry fits.
     #[must_use]
     pub fn ring_bytes(mut self, bytes: usize) -> AccessLog {
         self.settings.ring_bytes = bytes;

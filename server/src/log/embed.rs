@@ -3,9 +3,9 @@
 use corelane_runtime::RuntimeError;
 
 use super::access::AccessLog;
-use super::writer::Writer;
-use crate::app::{App, Server};
+use crate::app::App;
 use crate::error::Result;
+use crate::server::Server;
 
 impl App {
     /// Writes a line for each request. Default: none.
@@ -19,15 +19,15 @@ impl App {
 impl Server {
     /// Has the file of the access log opened anew under its name, after it was moved away.
     pub fn reopen_access_log(&self) {
-        self.access_log.iter().for_each(Writer::reopen);
+        self.access_log.iter().for_each(|writer| writer.desk.reopen());
     }
 
-    /// The same whenever the process is sent SIGHUP or SIGUSR1; [`App::serve`] does so.
+    /// The same whenever the process is sent SIGHUP or SIGUSR1; [`run`](Server::run) does so.
     ///
     /// # Errors
     /// The signals can not be caught.
     pub fn reopen_access_log_on_signals(&self) -> Result<()> {
-        let caught = self.access_log.as_ref().map_or(Ok(()), Writer::reopen_on_signals);
+        let caught = self.access_log.as_ref().map_or(Ok(()), |log| log.desk.reopen_on_signals());
         caught.map_err(|error| RuntimeError::Thread(error).into())
     }
 
@@ -35,6 +35,6 @@ impl Server {
     /// dropped because it was slow are in
     /// [`access_log_dropped`](crate::ServerStats::access_log_dropped) of each shard.
     pub fn access_log_lost(&self) -> u64 {
-        self.access_log.as_ref().map_or(0, Writer::lost)
+        self.access_log.as_ref().map_or(0, |writer| writer.lost.value())
     }
 }

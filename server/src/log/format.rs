@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use corelane_runtime::ConfigError;
 
-use super::entry::Entry;
 use super::escape;
 use super::stamp::Stamp;
+use crate::records::Entry;
 
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl fmt::Display for AccessFormat {
 
 fn common(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp) {
     // A Vec takes everything that is written to it.
-    match entry.peer {
-        Some(peer) => _ = write!(out, "{peer}"),
+    match entry.client {
+        Some(client) => _ = write!(out, "{client}"),
         None => out.push(b'-'),
     }
     let _ = write!(out, " - - [{}] ", stamp.common);
@@ -141,8 +141,8 @@ fn pairs(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp, style: Style) {
     out.extend_from_slice(style.open);
     style.name(out, "time");
     (style.text)(out, stamp.rfc3339.as_bytes());
-    if let Some(peer) = entry.peer {
-        style.text(out, "peer", peer.to_string().as_bytes());
+    if let Some(client) = entry.client {
+        style.text(out, "client", client.to_string().as_bytes());
     }
     if !entry.method.is_empty() {
         style.text(out, "method", entry.method);
@@ -153,26 +153,25 @@ fn pairs(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp, style: Style) {
     style.number(out, "bytes", entry.bytes);
     style.number(out, "duration_us", entry.duration_nanos / 1000);
     style.number(out, "shard", u64::from(entry.shard));
-    let optional = [
-        ("route", entry.route),
-        ("referer", entry.referer),
-        ("user_agent", entry.user_agent),
-        ("trace_id", entry.trace_id),
-    ];
+    let optional =
+        [("route", entry.route), ("referer", entry.referer), ("user_agent", entry.user_agent)];
     for (name, text) in optional.into_iter().filter(|(_, text)| !text.is_empty()) {
         style.text(out, name, text);
+    }
+    if entry.trace_id > 0 {
+        style.text(out, "trace_id", format!("{:032x}", entry.trace_id).as_bytes());
     }
     out.extend_from_slice(style.close);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::tests::sample;
     use super::*;
+    use crate::records::sample;
 
     fn line(format: AccessFormat, entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        format.write(&mut out, entry, &Stamp::new(entry.wall_seconds));
+        format.write(&mut out, entry, &Stamp::new(entry.ended_nanos / 1_000_000_000));
         String::from_utf8(out).expect("ASCII")
     }
 
@@ -188,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             line(AccessFormat::Json, &entry),
-            "{\"time\":\"1994-11-06T08:49:37Z\",\"peer\":\"192.0.2.7\",\"method\":\"GET\",\
+            "{\"time\":\"1994-11-06T08:49:37Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
              \"target\":\"/items/7?full\",\"version\":\"1.1\",\"status\":200,\"bytes\":512,\
              \"duration_us\":1234,\"shard\":1,\"route\":\"/items/{id}\",\
              \"referer\":\"http://example.org/\",\"user_agent\":\"curl/8\",\
@@ -196,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             line(AccessFormat::Logfmt, &entry),
-            "time=1994-11-06T08:49:37Z peer=192.0.2.7 method=GET target=/items/7?full \
+            "time=1994-11-06T08:49:37Z client=192.0.2.7 method=GET target=/items/7?full \
              version=1.1 status=200 bytes=512 duration_us=1234 shard=1 route=/items/{id} \
              referer=http://example.org/ user_agent=curl/8 \
              trace_id=0af7651916cd43dd8448eb211c80319c\n"

@@ -7,8 +7,9 @@ use http::StatusCode;
 
 use super::{Inner, Middleware, Reply};
 use crate::extract::Exchange;
+use crate::faults::catch;
 use crate::problem::Problem;
-use crate::response::{IntoResponse, Response, catch};
+use crate::response::{IntoResponse, Response};
 
 /// Answers a panic inside of it, and keeps the connection.
 ///

@@ -5,10 +5,10 @@ use std::task::{Context, Waker};
 
 use corelane_runtime::{ConfigError, Shard};
 
-use super::Reply;
+use super::{Next, Reply};
 use crate::extract::{BodyUse, Exchange, Scope};
 use crate::handler::{Call, Endpoint};
-use crate::response::Responder;
+use crate::response::{IntoResponse, Responder};
 
 /// One layer around a handler, on one shard.
 ///
@@ -37,9 +37,12 @@ use crate::response::Responder;
 pub trait Middleware: 'static {
     /// Answers the request, most often by what [`Inner::call`] answers.
     ///
-    /// It is called when the handler's arguments can be taken: a handler that takes its body whole
-    /// has it received by then. The response may be changed freely; its body may be put into
-    /// another one that is a stream.
+    /// It is called as soon as the head is there. What has not been received of the body by then
+    /// is received when somebody asks for it: the handler, or middleware by
+    /// [`Inner::with_body`]. So a request that middleware refuses is answered before its body
+    /// comes, and one with `Expect: 100-continue` is not told to send it.
+    ///
+    /// The response may be changed freely; its body may be put into another one that is a stream.
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply;
 
     /// Checks once, when a shard starts, what every request will need.
@@ -106,13 +109,60 @@ pub struct Inner<'a> {
     pub(super) chain: &'a Rc<Chain>,
     /// How many layers are still to be called.
     pub(super) layer_count: usize,
-    waker: &'a Waker,
+    pub(super) waker: &'a Waker,
 }
 
 impl Inner<'_> {
     /// Answers the request from the inside. The reply is there at once unless somebody has to wait.
     pub fn call(self, exchange: &mut Exchange<'_>) -> Reply {
         self.chain.call(self.layer_count, exchange, self.waker)
+    }
+
+    /// What the handler does with the body, however it is there by now.
+    pub fn body_use(&self) -> BodyUse {
+        self.chain.endpoint.body_use()
+    }
+
+    /// Goes on with `then` once the body is there as a whole: at once where it is already, or
+    /// where the handler wants none, for which there is none here either.
+    ///
+    /// A body that can not be received whole is answered in the place of `then`: with 413 beyond
+    /// [`Exchange::body_bytes_max`]. To wait, the request is copied out of the receive buffer.
+    ///
+    /// ```
+    /// use corelane::middleware::{Inner, Middleware, Reply};
+    /// use corelane::{Exchange, StatusCode};
+    ///
+    /// #[derive(Clone)]
+    /// struct Summed;
+    ///
+    /// impl Middleware for Summed {
+    ///     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
+    ///         inner.with_body(exchange, |exchange, inner| {
+    ///             let sum = exchange.body_mut().iter().fold(0u8, |sum, byte| sum ^ byte);
+    ///             match exchange.header("x-sum") == Some(sum.to_string().as_bytes()) {
+    ///                 true => inner.call(exchange),
+    ///                 false => Reply::ready(StatusCode::BAD_REQUEST),
+    ///             }
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    pub fn with_body(
+        self,
+        exchange: &mut Exchange<'_>,
+        then: impl FnOnce(&mut Exchange<'_>, Inner<'_>) -> Reply + 'static,
+    ) -> Reply {
+        let Some(mut body) = exchange.take_stream() else { return then(exchange, self) };
+        let bytes_max = usize::try_from(exchange.body_bytes_max()).unwrap_or(usize::MAX);
+        let mut next = Next::new(exchange, &self);
+        Reply::waiting(async move {
+            match body.collect_up_to(bytes_max).await {
+                Ok(bytes) => next.set_body(bytes, body.take_trailers()),
+                Err(error) => return error.into_response(),
+            }
+            next.enter(then).await
+        })
     }
 }
 
@@ -129,13 +179,20 @@ impl Chain {
         exchange: &mut Exchange<'_>,
         waker: &Waker,
     ) -> Reply {
+        let inner = |layer_count| Inner { chain: self, layer_count, waker };
         match layer_count.checked_sub(1) {
-            None => self.endpoint.reply(exchange, &mut Context::from_waker(waker)),
-            Some(index) => {
-                let inner = Inner { chain: self, layer_count: index, waker };
-                self.layers[index].call(exchange, inner)
+            Some(index) => self.layers[index].call(exchange, inner(index)),
+            // All layers have let it in: now the body is asked for.
+            None if self.awaits_body(exchange) => {
+                inner(0).with_body(exchange, |exchange, inner| inner.call(exchange))
             }
+            None => self.endpoint.reply(exchange, &mut Context::from_waker(waker)),
         }
+    }
+
+    /// Whether the handler takes the body whole, and it is not.
+    fn awaits_body(&self, exchange: &Exchange<'_>) -> bool {
+        exchange.body_use() == BodyUse::Stream && self.endpoint.body_use() == BodyUse::Whole
     }
 }
 
@@ -145,6 +202,10 @@ struct Layered(Rc<Chain>);
 impl Endpoint for Layered {
     fn body_use(&self) -> BodyUse {
         self.0.endpoint.body_use()
+    }
+
+    fn is_layered(&self) -> bool {
+        true
     }
 
     fn answer(

@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::task::Poll;
 
 use corelane_runtime::ConfigError;
+use http::HeaderMap;
 
 use super::chain::Chain;
 use super::{Inner, Middleware, Reply};
@@ -87,15 +89,28 @@ impl Next {
     }
 
     /// Answers the request from the inside.
-    pub async fn run(mut self) -> Response {
-        let reply = poll_fn(|context| {
-            let called = self
-                .kept
-                .with(|exchange| self.chain.call(self.layer_count, exchange, context.waker()));
-            std::task::Poll::Ready(called)
-        })
-        .await;
-        reply.await
+    pub async fn run(self) -> Response {
+        self.enter(|exchange, inner| inner.call(exchange)).await
+    }
+
+    /// Puts the collected body, and what followed it, in its place.
+    pub(super) fn set_body(&mut self, bytes: Vec<u8>, trailers: Option<Box<HeaderMap>>) {
+        self.kept.set_body(bytes, trailers);
+    }
+
+    /// Answers the request by `call`, which gets it as middleware does.
+    pub(super) async fn enter(
+        self,
+        call: impl FnOnce(&mut Exchange<'_>, Inner<'_>) -> Reply,
+    ) -> Response {
+        let Next { chain, layer_count, kept } = self;
+        let mut once = Some((call, kept));
+        let called = poll_fn(|context| {
+            let Some((call, mut kept)) = once.take() else { return Poll::Pending };
+            let inner = Inner { chain: &chain, layer_count, waker: context.waker() };
+            Poll::Ready(kept.with(|exchange| call(exchange, inner)))
+        });
+        called.await.await
     }
 }
 

@@ -12,9 +12,9 @@ use crate::response::IntoResponse;
 
 /// Answers 503 in the place of a handler that takes too long, and drops the handler.
 ///
-/// The time runs from the call of the handler to its answer: neither the receiving of a body that
-/// the handler takes whole nor the sending of the content is in it. Only waiting can be cut short:
-/// code that computes without an `.await` holds up its shard, and this as well.
+/// The time runs from the head of the request to the answer: what is received of the body after its
+/// head is in it, the sending of the content is not. Only waiting can be cut short: code that
+/// computes without an `.await` holds up its shard, and this as well.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit(Duration);
 

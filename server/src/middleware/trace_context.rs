@@ -106,13 +106,9 @@ struct Caller {
     is_sampled: bool,
 }
 
-/// The trace that an exchange belongs to, where that is known: as the layer has it, or, where the
-/// handler has taken that away or there is none, as the request says it.
-pub(crate) fn trace_id(exchange: &Exchange<'_>) -> Option<u128> {
-    match exchange.extension::<TraceContext>() {
-        Some(context) => Some(context.trace_id),
-        None => Caller::of(exchange).map(|caller| caller.trace_id),
-    }
+/// The trace that the value of a `traceparent` names.
+pub(crate) fn trace_of(value: &[u8]) -> Option<u128> {
+    Caller::parse(value).map(|caller| caller.trace_id)
 }
 
 impl Caller {

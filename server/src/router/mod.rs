@@ -3,6 +3,7 @@
 //! [`Router`] collects routes; each shard makes a `Table` of them when it starts.
 
 mod answers;
+mod link;
 mod method;
 mod path;
 mod pattern;
@@ -19,6 +20,7 @@ use crate::files::Files;
 use crate::handler::{EndpointMaker, Handler, endpoint_maker};
 use crate::middleware::Layer;
 use crate::state::{StateMaker, state_maker};
+pub use link::{LinkError, RoutePath};
 pub use method::{MethodRouter, any, delete, get, head, options, patch, post, put};
 pub(crate) use path::normalize;
 pub(crate) use table::{Found, Table};

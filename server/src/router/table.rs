@@ -90,6 +90,11 @@ impl Table {
         Found { route, endpoint: &route.fallback, params: Params::NONE, path_rest }
     }
 
+    /// What the server's own answers are counted as.
+    pub(crate) fn own_activity(&self) -> Activity {
+        self.whole_server.activity
+    }
+
     /// For `OPTIONS *`.
     pub(crate) fn whole_server(&self) -> Found<'_> {
         let route = &self.whole_server;

@@ -9,7 +9,7 @@ use corelane_runtime::Received;
 use super::conversation::{Conversation, Pending, Phase};
 use super::drive::Ended;
 use super::pace::Pace;
-use crate::extract::{BodyChunk, Channel};
+use crate::extract::{BodyChunk, Channel, trailing};
 use crate::http1::Step;
 use crate::response::Rest;
 use crate::stats::Deadline;
@@ -55,8 +55,12 @@ impl Conversation {
         else {
             return self.poll_watch(context);
         };
-        // RFC 9110 section 10.1.1: asked for once the body is wanted, and not begun already.
-        if pending.awaits_continue && (channel.is_wanted() || !self.input.is_empty()) {
+        if pending.awaits_continue {
+            // The peer waits for us: its time for the body has not begun.
+            if !channel.is_wanted() && self.input.is_empty() {
+                return self.poll_watch(context);
+            }
+            // RFC 9110 section 10.1.1: asked for once the body is wanted, and not begun already.
             pending.awaits_continue = false;
             if self.input.is_empty() {
                 self.ask();
@@ -160,7 +164,7 @@ impl Conversation {
                 Ok(skip + size)
             }
             Step::End { consumed } => {
-                channel.end(Ok(()));
+                channel.complete(trailing(&self.site.fields.borrow(), bytes));
                 self.phase = Phase::Heads;
                 Ok(consumed)
             }

@@ -7,23 +7,29 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use corelane_runtime::{Activity, Moment, SendBuffer, Shard, Stream, Timer};
+use corelane_runtime::{Activity, Moment, Shard, Stream, Timer};
 use http::Method;
 
 use super::Site;
 use super::collect::Collect;
 use super::finished::Finished;
+use super::logged::{Asked, Logged};
+use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
-use crate::extract::{BodyUse, Channel, Exchange, Extensions, Peer, Scope, Source};
+use crate::extract::{
+    BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source, trailing,
+};
+use crate::faults::guard;
 use crate::handler::Call;
-use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, TargetForm, encode};
-use crate::log::Draft;
-use crate::response::{RequestFacts, Responder, Rest, guard};
-use crate::router::{Found, Table, normalize};
+use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, encode};
+use crate::overload::InFlight;
+use crate::response::{RequestFacts, Responder, Rest};
+use crate::router::Found;
 
 /// A connection and where its exchanges stand.
 pub(super) struct Conversation {
@@ -46,15 +52,27 @@ pub(super) struct Conversation {
     /// Whether the head of an answer is written whose content is not: nothing else may be written.
     pub(super) is_answering: bool,
     /// Whether the body that is being received came with a HEAD.
-    is_body_of_head: bool,
+    pub(super) is_body_of_head: bool,
+    /// Whether bytes of a next request were there when the present one began.
+    pub(super) is_followed: bool,
+    /// How many requests are still answered in a drain because others have come behind them.
+    pub(super) drain_answers_left: usize,
+    /// Whether the present request is one too many for the shard.
+    is_refused: bool,
+    /// The place of a request that does not end at once, where those are counted.
+    pub(super) in_flight: Option<InFlight>,
+    /// For whom a proxy has connected. Boxed: few listeners have one.
+    pub(super) proxied: Option<Box<SocketAddr>>,
+    /// The route of the current exchange, as the shard's watch and the log know it.
+    pub(super) activity: Activity,
     /// How much time the peer has left to take its answers, over the whole connection.
     pub(super) send_pace: Pace,
     /// When the head of the present exchange was there, or of the last one.
     pub(super) began: Moment,
     /// Whether a head was accepted whose answer is not whole.
     pub(super) is_in_exchange: bool,
-    /// What the access log is to have of the present exchange.
-    pub(super) draft: Option<Draft>,
+    /// What is kept for the records, where there are any.
+    pub(super) logged: Option<Box<Logged>>,
     /// The exchange whose answer's content is being made and sent.
     pub(super) streamed: Option<Box<Finished>>,
 }
@@ -97,7 +115,6 @@ pub(super) enum Next {
 pub(super) struct Pending {
     pub(super) call: Call,
     pub(super) facts: RequestFacts,
-    pub(super) activity: Activity,
     /// When the handler was called.
     pub(super) called: Moment,
     pub(super) channel: Option<Rc<Channel>>,
@@ -108,11 +125,12 @@ pub(super) struct Pending {
 /// How one exchange went.
 pub(super) enum Answer {
     Done(Rest),
-    Pending(Call, RequestFacts, Activity),
+    Pending(Call, RequestFacts),
 }
 
 impl Conversation {
     pub(super) fn new(shard: &Rc<Shard>, site: &Rc<Site>, stream: Stream) -> Conversation {
+        let logged = Logged::new(site, &stream);
         Conversation {
             shard: Rc::clone(shard),
             site: Rc::clone(site),
@@ -128,10 +146,16 @@ impl Conversation {
             is_peer_done: false,
             is_answering: false,
             is_body_of_head: false,
+            is_followed: false,
+            drain_answers_left: site.config.pipelined_max,
+            is_refused: false,
+            in_flight: None,
+            proxied: None,
+            activity: Activity::default(),
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
             began: shard.now(),
             is_in_exchange: false,
-            draft: None,
+            logged,
             streamed: None,
         }
     }
@@ -176,8 +200,9 @@ impl Conversation {
                     }
                 }
                 Step::End { consumed } => {
+                    let end = &bytes[*at..];
                     *at += consumed;
-                    if let Some(next) = self.on_end(context) {
+                    if let Some(next) = self.on_end(end, context) {
                         return next;
                     }
                 }
@@ -201,6 +226,8 @@ impl Conversation {
         self.head_since = None;
         let (before, rest) = bytes[*at..].split_at_mut(head.size);
         *at += head.size;
+        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(&head, before));
+        self.is_followed = !head.framing.has_body() && !rest.is_empty();
         if !head.framing.has_body() {
             let site = Rc::clone(&self.site);
             let fields = site.fields.borrow();
@@ -208,42 +235,50 @@ impl Conversation {
             return self.after(answer);
         }
         self.is_body_of_head = head.method == Method::HEAD;
-        match self.body_use(&head, before) {
+        let (body_use, is_layered) = match self.body_use(&head, before) {
+            Ok(wanted) => wanted,
             Err(error) => {
                 self.refuse(error, before);
-                Some(Next::Close)
+                return Some(Next::Close);
             }
-            Ok(BodyUse::Unused) => self.answer_without_body(&head, before, rest, context),
-            Ok(BodyUse::Whole) => match head.framing {
-                Framing::Length(size) if size <= rest.len() as u64 => {
-                    let body = &mut rest[..size as usize];
-                    *at += body.len();
-                    self.take_body(body);
-                    let site = Rc::clone(&self.site);
-                    let fields = site.fields.borrow();
-                    let source = Source::Whole(body);
-                    let answer = self.answer(&head, before, fields.spans(), source, context);
-                    self.after(answer)
-                }
-                _ => {
-                    self.ask_for_body(&head, rest);
-                    let pace = self.body_pace();
-                    let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
-                    self.phase = Phase::Collect(collect);
-                    None
-                }
-            },
-            Ok(BodyUse::Stream) => self.answer_with_stream(&head, before, rest, context),
+        };
+        match (body_use, head.framing) {
+            (BodyUse::Unused, _) => self.answer_without_body(&head, before, rest, context),
+            (BodyUse::Whole, Framing::Length(size)) if size <= rest.len() as u64 => {
+                let body = &mut rest[..size as usize];
+                *at += body.len();
+                self.take_body(body);
+                let site = Rc::clone(&self.site);
+                let fields = site.fields.borrow();
+                let source = Source::Whole(body);
+                let answer = self.answer(&head, before, fields.spans(), source, context);
+                self.after(answer)
+            }
+            // Nobody is to be asked before the rest of the body is received.
+            (BodyUse::Whole, _) if !is_layered => {
+                self.ask_for_body(&head, rest);
+                let pace = self.body_pace();
+                let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
+                self.phase = Phase::Collect(collect);
+                None
+            }
+            // Middleware sees the head first; the chain collects the body once all have let it in.
+            (BodyUse::Whole | BodyUse::Stream, _) => {
+                self.answer_with_stream(&head, before, rest, context)
+            }
         }
     }
 
-    /// What the route wants of the body, once its limit is checked.
-    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<BodyUse, ProtocolError> {
+    /// What the route wants of the body, once its limit is checked, and whether it has middleware.
+    fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<(BodyUse, bool), ProtocolError> {
+        if self.is_refused {
+            return Ok((BodyUse::Unused, false));
+        }
         let mut path = None;
         let config = &self.site.config;
         let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
-        Ok(endpoint.body_use())
+        Ok((endpoint.body_use(), endpoint.is_layered()))
     }
 
     /// The body is there, whole, and is used up.
@@ -298,29 +333,24 @@ impl Conversation {
         true
     }
 
-    /// The body is complete. `None`: its bytes were for nobody, go on.
-    fn on_end(&mut self, context: &mut Context<'_>) -> Option<Option<Next>> {
+    /// The body is complete; `end` holds its trailers. `None`: its bytes were for nobody, go on.
+    fn on_end(&mut self, end: &[u8], context: &mut Context<'_>) -> Option<Option<Next>> {
         let Phase::Collect(collect) = mem::replace(&mut self.phase, Phase::Heads) else {
             return None;
         };
-        let Collect { head, bytes, fields, mut body, .. } = *collect;
-        let answer = self.answer(&head, &bytes, &fields, Source::Whole(&mut body), context);
+        let Collect { head, bytes, fields, body, .. } = *collect;
+        let trailers = trailing(&self.site.fields.borrow(), end);
+        let source = Source::Owned { bytes: body, trailers };
+        let answer = self.answer(&head, &bytes, &fields, source, context);
         Some(self.after(answer))
     }
 
     /// For an exchange whose body is not streamed.
     pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
         match answer {
-            Answer::Pending(call, facts, activity) => {
+            Answer::Pending(call, facts) => {
                 let (called, channel, awaits_continue) = (self.shard.now(), None, false);
-                Some(Next::Call(Pending {
-                    call,
-                    facts,
-                    activity,
-                    called,
-                    channel,
-                    awaits_continue,
-                }))
+                Some(Next::Call(Pending { call, facts, called, channel, awaits_continue }))
             }
             Answer::Done(Rest::Nothing) => None,
             Answer::Done(rest) => Some(Next::Rest(rest, None)),
@@ -352,9 +382,12 @@ impl Conversation {
         self.ready_out();
         let start = self.out.len();
         let site = Rc::clone(&self.site);
-        let keeps_alive = head.keeps_alive && !self.shard.is_draining();
+        let keeps_alive = head.keeps_alive && !self.is_last();
         let (method, version) = (head.method.clone(), head.version);
         let facts = RequestFacts { method, version, keeps_alive, closes_unread };
+        if self.is_refused {
+            return self.shed(head, bytes, fields, facts);
+        }
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts.clone(), common);
@@ -369,28 +402,38 @@ impl Conversation {
             path_rest,
             body,
             body_bytes_max: route.body_bytes_max.unwrap_or(site.config.body_bytes_max),
-            peer: Peer::Stream(&self.stream),
+            peer: Peer {
+                source: PeerSource::Stream(&self.stream),
+                proxied: self.proxied.as_deref(),
+                proxy: &site.proxy,
+            },
             scope: Scope { shard: &self.shard, states: &route.states },
             extensions: Extensions::default(),
         };
         let mut running = None;
-        self.shard.begin_activity(route.activity);
+        self.activity = route.activity;
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             running = endpoint.answer(&mut exchange, context, responder);
         });
-        if !ended {
-            site.stats.handler_panics.add(1);
-        }
         match running {
             Some(call) if ended => {
-                self.draft = site.draft(None, &exchange, route.activity);
-                Answer::Pending(call, facts, route.activity)
+                if let Some(logged) = &mut self.logged {
+                    logged.note(&site, None, &Asked::of(&exchange), route.activity);
+                }
+                self.in_flight = InFlight::count(&site.overload);
+                Answer::Pending(call, facts)
             }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
-                self.draft = site.draft(Some(status), &exchange, route.activity);
+                if let Some(logged) = &mut self.logged {
+                    logged.note(&site, Some(status), &Asked::of(&exchange), route.activity);
+                }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);
+                if !matches!(rest, Rest::Nothing) {
+                    self.in_flight = InFlight::count(&site.overload);
+                }
                 Answer::Done(rest)
             }
         }
@@ -409,91 +452,20 @@ impl Conversation {
         let common = common.lines(&self.shard);
         let mut facts = pending.facts.clone();
         // A drain that began meanwhile.
-        facts.keeps_alive &= !self.shard.is_draining();
+        facts.keeps_alive &= !self.is_last();
         facts.closes_unread = self.closes_unread(pending);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut is_pending = false;
-        self.shard.begin_activity(pending.activity);
+        self.shard.begin_activity(self.activity);
         let ended = guard(&mut responder, |responder| {
             is_pending = pending.call.poll(context, responder).is_pending();
         });
         if ended && is_pending {
             return Poll::Pending;
         }
-        if !ended {
-            site.stats.handler_panics.add(1);
-        }
         let (status, keeps_alive, rest) = responder.finish();
         self.end_exchange(keeps_alive);
-        self.note_answer(pending.activity, status, pending.called, start, &rest);
+        self.note_answer(self.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
     }
-
-    fn end_exchange(&mut self, keeps_alive: bool) {
-        self.has_served = true;
-        self.quiet_since = self.shard.now();
-        if !keeps_alive {
-            self.protocol.close();
-        }
-    }
-
-    /// Answers a request that broke a rule; nothing may follow. `input` is what there is of its
-    /// head, where it broke there.
-    #[cold]
-    pub(super) fn refuse(&mut self, error: ProtocolError, input: &[u8]) {
-        self.site.stats.refused[error.index()].add(1);
-        if self.is_answering || matches!(self.phase, Phase::Discard(_)) {
-            // Its request is answered already: the peer would take this for an answer to the next.
-            return;
-        }
-        let is_to_head = match self.phase {
-            Phase::Heads => input.trim_ascii_start().starts_with(b"HEAD "),
-            _ => self.is_body_of_head,
-        };
-        self.ready_out();
-        self.site.stats.count_response(error.status());
-        let start = self.out.len();
-        let mut common = self.site.common.borrow_mut();
-        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
-        drop(common);
-        self.log_refusal(error.status(), (self.out.len() - start) as u64);
-    }
-
-    /// A send buffer to append to: an idle connection has none.
-    pub(super) fn ready_out(&mut self) {
-        if self.out.capacity() == 0 {
-            self.out = self.shard.send_buffer();
-        }
-    }
-
-    /// Hands what was answered to the stream.
-    pub(super) fn flush(&mut self) {
-        let out = mem::take(&mut self.out);
-        if out.is_empty() {
-            self.shard.recycle(out);
-        } else {
-            self.stream.send(SendBuffer::Owned(out));
-        }
-    }
-}
-
-/// Where a request goes; `path` keeps its path where it had to be normalized for that.
-fn find<'r, 'b: 'r>(
-    table: &'r Table,
-    head: &Head,
-    bytes: &'b [u8],
-    path: &'r mut Option<Cow<'b, str>>,
-) -> Found<'r> {
-    if let Some(found) = table.find_exact(&head.method, head.path(bytes)) {
-        return found;
-    }
-    match head.form {
-        TargetForm::Asterisk => table.whole_server(),
-        _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes)))),
-    }
-}
-
-/// Targets are ASCII: the protocol core has refused everything else.
-fn path_of<'a>(head: &Head, bytes: &'a [u8]) -> &'a str {
-    std::str::from_utf8(head.path(bytes)).unwrap_or("/")
 }

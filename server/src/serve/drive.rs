@@ -28,6 +28,10 @@ use crate::stats::{Closed, Deadline};
 /// request may be on its way already, and closing then would look like a lost one.
 const DRAIN_QUIET: Duration = Duration::from_millis(250);
 
+/// As `DRAIN_QUIET`, for a connection without a request so far: who connects is about to send one,
+/// and a client repeats by itself only what it sent on a connection that had been used before.
+const DRAIN_QUIET_FRESH: Duration = Duration::from_secs(2);
+
 /// Why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -39,6 +43,8 @@ pub(super) enum Ended {
     PeerGone,
     /// A deadline passed.
     TimedOut(Deadline),
+    /// It did not begin with the head that it has to begin with, or not by whom it may.
+    NotProxied,
     /// The shard drains and the connection was idle.
     Drained,
     /// An answer can not be completed, which its framing tells the peer.
@@ -55,10 +61,21 @@ impl Ended {
             Ended::PeerDone => Closed::PeerDone,
             Ended::PeerGone => Closed::PeerGone,
             Ended::TimedOut(_) => Closed::TimedOut,
+            Ended::NotProxied => Closed::NotProxied,
             Ended::Drained => Closed::Drained,
             Ended::Broken | Ended::Cut => Closed::Broken,
         }
     }
+}
+
+/// What a connection waits for while it reads.
+pub(super) struct Wait {
+    pub(super) deadline: Moment,
+    kind: Deadline,
+    /// When the wait began; while answers are being taken, when that was last looked at.
+    since: Moment,
+    /// What was unsent then.
+    unsent_bytes: usize,
 }
 
 impl Conversation {
@@ -97,6 +114,7 @@ impl Conversation {
                 return;
             }
             Ended::TimedOut(_) => return,
+            Ended::NotProxied => return self.site.stats.not_proxied.add(1),
         }
         self.flush();
         if self.sent(0).await.is_ok() {
@@ -106,6 +124,11 @@ impl Conversation {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut next = Next::Read;
+        if self.site.config.proxy.has_protocol_head {
+            // Boxed, so that a connection without such a head has no room for one.
+            Box::pin(self.take_proxy_head()).await?;
+            next = self.go_on().await;
+        }
         loop {
             self.flush();
             next = match next {
@@ -143,10 +166,10 @@ impl Conversation {
     /// Waits for the next bytes, as long as the state of the conversation allows, and processes
     /// them in the same poll, where they lie.
     fn read(&mut self) -> impl Future<Output = Result<Next, Ended>> {
-        let (deadline, kind) = self.next_deadline();
-        self.timer.arm(deadline);
+        let mut wait = self.next_wait();
+        self.timer.arm(wait.deadline);
         poll_fn(move |context| {
-            let received = match self.poll_receive(kind, context) {
+            let received = match self.poll_receive(&mut wait, context) {
                 Poll::Ready(Ok(received)) => received,
                 Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
                 Poll::Pending => return Poll::Pending,
@@ -158,6 +181,7 @@ impl Conversation {
 
     /// Processes what was copied out before.
     fn go_on(&mut self) -> impl Future<Output = Next> {
+        self.in_flight = None;
         poll_fn(move |context| Poll::Ready(self.process_input(context)))
     }
 
@@ -218,9 +242,9 @@ impl Conversation {
         }
     }
 
-    fn poll_receive(
+    pub(super) fn poll_receive(
         &mut self,
-        kind: Deadline,
+        wait: &mut Wait,
         context: &mut Context<'_>,
     ) -> Poll<Result<Received, Ended>> {
         match self.stream.poll_recv(context) {
@@ -232,8 +256,16 @@ impl Conversation {
             Poll::Pending => {}
         }
         let is_expired = self.timer.poll_expired(context).is_ready();
-        if self.shard.is_draining() && matches!(kind, Deadline::Idle | Deadline::FirstByte) {
-            let idle_from = self.quiet_since + DRAIN_QUIET;
+        if wait.kind == Deadline::Send {
+            if self.is_being_taken(wait, is_expired)? {
+                // Registers with the timer where it was armed again.
+                return self.timer.poll_expired(context).map(|()| Err(Ended::TimedOut(wait.kind)));
+            }
+            return self.poll_receive(wait, context);
+        }
+        if self.shard.is_draining() && matches!(wait.kind, Deadline::Idle | Deadline::FirstByte) {
+            let quiet = if self.has_served { DRAIN_QUIET } else { DRAIN_QUIET_FRESH };
+            let idle_from = self.quiet_since + quiet;
             if is_expired || self.shard.now() >= idle_from {
                 return Poll::Ready(Err(Ended::Drained));
             }
@@ -243,29 +275,66 @@ impl Conversation {
         if !is_expired {
             return Poll::Pending;
         }
-        Poll::Ready(Err(Ended::TimedOut(kind)))
+        Poll::Ready(Err(Ended::TimedOut(wait.kind)))
     }
 
-    /// By when the peer must have sent something, and what it is late with otherwise.
-    fn next_deadline(&mut self) -> (Moment, Deadline) {
+    /// Whether the peer still takes answers, at the least rate. `false`: it has taken all, and the
+    /// connection is idle since the last look.
+    fn is_being_taken(&mut self, wait: &mut Wait, is_expired: bool) -> Result<bool, Ended> {
+        let (now, unsent_bytes) = (self.shard.now(), self.stream.unsent_bytes());
+        let taken = wait.unsent_bytes.saturating_sub(unsent_bytes) as u64;
+        if unsent_bytes == 0 {
+            self.send_pace.progress(now, taken);
+            wait.kind = Deadline::Idle;
+            self.timer.arm(wait.since + self.site.config.idle_timeout);
+            return Ok(false);
+        }
+        if is_expired {
+            self.send_pace.progress(now, taken);
+            *wait = self.wait_for_taking(now, unsent_bytes);
+            if wait.deadline <= now {
+                return Err(Ended::TimedOut(Deadline::Send));
+            }
+            self.timer.arm(wait.deadline);
+        }
+        // Nobody tells when all is taken; a drain wants to know soon.
+        if self.shard.is_draining() {
+            self.timer.arm(wait.deadline.min(now + DRAIN_QUIET));
+        }
+        Ok(true)
+    }
+
+    /// What the peer must do by when, and what it is late with otherwise.
+    pub(super) fn next_wait(&mut self) -> Wait {
         let now = self.shard.now();
+        let wait = |deadline, kind| Wait { deadline, kind, since: now, unsent_bytes: 0 };
         let config = &self.site.config;
         match &mut self.phase {
-            Phase::Collect(collect) => return (collect.pace.deadline(now), Deadline::Body),
-            Phase::Discard(unwanted) => return (unwanted.pace.deadline(now), Deadline::Body),
+            Phase::Collect(collect) => return wait(collect.pace.deadline(now), Deadline::Body),
+            Phase::Discard(unwanted) => return wait(unwanted.pace.deadline(now), Deadline::Body),
             Phase::Heads | Phase::Stream => {}
         }
         if let Some(since) = self.head_since {
-            return (since + config.head_timeout, Deadline::Head);
+            return wait(since + config.head_timeout, Deadline::Head);
         }
-        if self.stream.unsent_bytes() > 0 {
-            return (now + config.send_timeout.min(config.idle_timeout), Deadline::Idle);
+        // Nearly always: what was just answered goes out with the shard's next ring call.
+        let unsent_bytes = self.stream.unsent_bytes();
+        if unsent_bytes > 0 {
+            return self.wait_for_taking(now, unsent_bytes);
         }
         if self.has_served {
-            (now + config.idle_timeout, Deadline::Idle)
+            wait(now + config.idle_timeout, Deadline::Idle)
         } else {
-            (self.quiet_since + config.first_byte_timeout, Deadline::FirstByte)
+            wait(self.quiet_since + config.first_byte_timeout, Deadline::FirstByte)
         }
+    }
+
+    /// The peer must take its answers before it can be idle.
+    fn wait_for_taking(&mut self, now: Moment, unsent_bytes: usize) -> Wait {
+        self.send_pace.begin(now);
+        let idle = now + self.site.config.idle_timeout;
+        let deadline = self.send_pace.deadline(now).min(idle);
+        Wait { deadline, kind: Deadline::Send, since: now, unsent_bytes }
     }
 
     fn on_end_of_input(&mut self) -> Ended {
@@ -284,6 +353,7 @@ impl Conversation {
             return Ok(());
         }
         let mut sent_bytes = self.stream.sent_bytes();
+        self.send_pace.begin(self.shard.now());
         poll_fn(|context| {
             let polled = self.stream.poll_sent(unsent_bytes_max, context);
             let (now, progress) = (self.shard.now(), self.stream.sent_bytes() - sent_bytes);

@@ -19,7 +19,7 @@ use corelane_runtime::{Activity, Moment, Shard};
 use http::StatusCode;
 
 use super::conversation::Conversation;
-use crate::log::Recorder;
+use crate::records::Recorder;
 use crate::response::Rest;
 use crate::stats::{ServerStats, Slow, class_of};
 
@@ -102,7 +102,7 @@ pub(crate) struct Tally {
     stats: Arc<ServerStats>,
     slow_threshold: Duration,
     /// What writes them down.
-    pub(super) log: Option<Recorder>,
+    pub(super) recorder: Option<Recorder>,
     /// Those that began in it as well, by route.
     fresh: Box<[Fresh]>,
     /// The routes that have any of those.
@@ -124,12 +124,12 @@ impl Tally {
     pub(crate) fn new(
         stats: Arc<ServerStats>,
         slow_threshold: Duration,
-        log: Option<Recorder>,
+        recorder: Option<Recorder>,
     ) -> Tally {
         let fresh: Box<[Fresh]> = stats.routes().iter().map(|_| Fresh::default()).collect();
         let touched = RefCell::new(Vec::with_capacity(fresh.len()));
         let (began, late) = (Cell::default(), RefCell::default());
-        Tally { stats, slow_threshold, log, fresh, touched, began, late }
+        Tally { stats, slow_threshold, recorder, fresh, touched, began, late }
     }
 
     fn note(&self, shard: &Shard, finished: &Finished) {
@@ -160,8 +160,8 @@ impl Tally {
         for finished in self.late.borrow_mut().drain(..) {
             self.settle_late(&finished, end);
         }
-        if let Some(log) = &self.log {
-            self.stats.access_log_dropped.add(log.settle(end));
+        if let Some(recorder) = &self.recorder {
+            self.stats.access_log_dropped.add(recorder.settle(end));
         }
     }
 

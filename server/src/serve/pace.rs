@@ -1,6 +1,7 @@
 //! Deadlines that a steady peer extends: a fixed time, and more for every byte.
 //!
-//! An inactivity timer would let a peer hold a connection for ever with one byte now and then.
+//! An inactivity timer would let a peer hold a connection for ever with one byte now and then. What
+//! bytes earn is never more than what was used up: a peer that was fast can not be idle for days.
 
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use corelane_runtime::Moment;
 /// The time that a peer has for a transfer, of which only the waiting for it counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    /// `allowed <= allowed_max`.
     allowed: Duration,
+    allowed_max: Duration,
     bytes_per_second_min: u64,
     /// When the current wait began.
     waiting_since: Option<Moment>,
@@ -17,10 +20,16 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(allowed: Duration, bytes_per_second_min: u64) -> Pace {
-        Pace { allowed, bytes_per_second_min, waiting_since: None }
+        Pace { allowed, allowed_max: allowed, bytes_per_second_min, waiting_since: None }
     }
 
-    /// The moment at which the peer is too slow, if nothing more comes. Starts the wait.
+    /// Starts a wait; one that was not ended by progress uses up nothing.
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.waiting_since = Some(now);
+    }
+
+    /// The moment at which the peer is too slow, if nothing more comes. Starts a wait where none is
+    /// under way.
     pub(super) fn deadline(&mut self, now: Moment) -> Moment {
         let since = *self.waiting_since.get_or_insert(now);
         since + self.allowed
@@ -32,7 +41,8 @@ impl Pace {
             self.allowed = self.allowed.saturating_sub(now - since);
         }
         let earned = bytes.saturating_mul(1_000_000_000) / self.bytes_per_second_min.max(1);
-        self.allowed = self.allowed.saturating_add(Duration::from_nanos(earned));
+        let allowed = self.allowed.saturating_add(Duration::from_nanos(earned));
+        self.allowed = allowed.min(self.allowed_max);
     }
 }
 
@@ -62,6 +72,24 @@ mod tests {
             assert!(pace.deadline(at(second)) >= at(second + 20));
             pace.progress(at(second + 1), 500);
         }
+    }
+
+    #[test]
+    fn what_was_fast_before_earns_no_pause() {
+        let mut pace = Pace::new(Duration::from_secs(20), 500);
+        pace.begin(at(0));
+        pace.progress(at(1), 1 << 30);
+        assert_eq!(pace.deadline(at(1)), at(21));
+    }
+
+    #[test]
+    fn a_wait_that_brought_nothing_and_was_not_ended_is_forgotten() {
+        let mut pace = Pace::new(Duration::from_secs(20), 500);
+        pace.begin(at(0));
+        pace.begin(at(15));
+        assert_eq!(pace.deadline(at(16)), at(35));
+        pace.progress(at(16), 0);
+        assert_eq!(pace.deadline(at(20)), at(39));
     }
 
     #[test]

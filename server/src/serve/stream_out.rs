@@ -7,7 +7,6 @@ use std::task::Poll;
 use bytes::Bytes;
 use corelane_runtime::SendBuffer;
 use corelane_runtime::fs::FileRange;
-use http::HeaderMap;
 
 use super::conversation::Conversation;
 use super::drive::Ended;
@@ -15,8 +14,9 @@ use super::pace::Pace;
 use crate::body::BodyStream;
 use crate::error::BoxError;
 use crate::extract::Channel;
+use crate::faults::{catch, route};
 use crate::http1::encode;
-use crate::response::{StreamCoding, catch};
+use crate::response::StreamCoding;
 
 /// Pieces that are at least this large are sent as they are, smaller ones are put together.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
@@ -68,7 +68,7 @@ impl Conversation {
                 break;
             };
             let piece = piece.map_err(|error| {
-                tracing::error!(%error, "a response's stream failed");
+                tracing::error!(%error, route = route(), "a response's stream failed");
                 Ended::Broken
             })?;
             self.send_piece(piece, &mut coding)?;
@@ -77,7 +77,7 @@ impl Conversation {
                 self.sent(self.site.config.unsent_bytes_max).await?;
             }
         }
-        self.end_content(coding)
+        self.end_content(coding, &mut stream)
     }
 
     async fn send_range(
@@ -101,13 +101,11 @@ impl Conversation {
     ) -> Result<Option<Result<Bytes, BoxError>>, Ended> {
         poll_fn(|context| {
             loop {
+                self.shard.begin_activity(self.activity);
                 match catch(|| stream.poll_piece(context)) {
                     Some(Poll::Ready(piece)) => return Poll::Ready(Ok(piece)),
                     Some(Poll::Pending) => {}
-                    None => {
-                        self.site.stats.handler_panics.add(1);
-                        return Poll::Ready(Err(Ended::Broken));
-                    }
+                    None => return Poll::Ready(Err(Ended::Broken)),
                 }
                 self.flush();
                 let is_fed = |channel: &&Rc<Channel>| !channel.is_complete();
@@ -143,15 +141,16 @@ impl Conversation {
         Ok(())
     }
 
-    fn end_content(&mut self, coding: StreamCoding) -> Result<(), Ended> {
+    fn end_content(&mut self, coding: StreamCoding, stream: &mut BodyStream) -> Result<(), Ended> {
         match coding {
             StreamCoding::Chunked => {
+                let trailers = catch(|| stream.make_trailers()).ok_or(Ended::Broken)?;
                 self.ready_out();
-                encode::last_chunk(&mut self.out, &HeaderMap::new());
+                encode::last_chunk(&mut self.out, &trailers);
             }
             StreamCoding::Length(0) => {}
             StreamCoding::Length(_) => {
-                tracing::error!("a response's stream is shorter than its size");
+                tracing::error!(route = route(), "a response's stream is shorter than its size");
                 return Err(Ended::Broken);
             }
             // The end of the connection is the end of the content.
@@ -165,7 +164,7 @@ impl Conversation {
 fn count_off(coding: &mut StreamCoding, size: usize) -> Result<(), Ended> {
     let StreamCoding::Length(left) = coding else { return Ok(()) };
     let Some(rest) = left.checked_sub(size as u64) else {
-        tracing::error!("a response's stream is longer than its size");
+        tracing::error!(route = route(), "a response's stream is longer than its size");
         return Err(Ended::Broken);
     };
     *left = rest;

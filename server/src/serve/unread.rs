@@ -38,7 +38,8 @@ impl Conversation {
         self.after(answer)
     }
 
-    /// Calls a handler that reads the body while it runs, before any of it is read.
+    /// Calls a handler that reads the body while it runs, or middleware that lets it in or not,
+    /// before any of it is read.
     pub(super) fn answer_with_stream(
         &mut self,
         head: &Head,
@@ -62,16 +63,9 @@ impl Conversation {
             self.answer_unread(head, bytes, fields.spans(), source, closes_unread, context)
         };
         match answer {
-            Answer::Pending(call, facts, activity) => {
+            Answer::Pending(call, facts) => {
                 let (called, channel) = (self.shard.now(), Some(channel));
-                Some(Next::Call(Pending {
-                    call,
-                    facts,
-                    activity,
-                    called,
-                    channel,
-                    awaits_continue,
-                }))
+                Some(Next::Call(Pending { call, facts, called, channel, awaits_continue }))
             }
             Answer::Done(rest) => {
                 let channel = self.keep_feeding(&rest, channel, awaits_continue);

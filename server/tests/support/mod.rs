@@ -5,6 +5,8 @@
 // Clippy knows test functions, but not what they are made of.
 #![allow(clippy::unwrap_used)]
 
+mod lint;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -78,7 +80,7 @@ impl TestServer {
 pub fn tcp_address(server: &Server) -> SocketAddr {
     match &server.addresses()[0] {
         Address::Tcp(address) => *address,
-        Address::Unix(path) => panic!("not TCP: {}", path.display()),
+        other => panic!("not TCP: {other}"),
     }
 }
 
@@ -184,6 +186,8 @@ pub struct Client {
     pub socket: TcpStream,
     /// Received and not yet part of a response.
     unread: Vec<u8>,
+    /// The lines behind the last chunked body.
+    pub trailers: Vec<String>,
 }
 
 impl Client {
@@ -195,7 +199,7 @@ impl Client {
         socket.set_nodelay(true).expect("nodelay");
         socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("timeout");
-        Client { socket, unread: Vec::new() }
+        Client { socket, unread: Vec::new(), trailers: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -258,6 +262,7 @@ impl Client {
         let head: Vec<u8> = self.unread.drain(..head_size).collect();
         let mut response = parse_head(&head);
         response.body = self.body(&response, method)?;
+        lint::check(&response, method);
         Ok(response)
     }
 
@@ -291,10 +296,21 @@ impl Client {
         loop {
             let line = self.line()?;
             let size = usize::from_str_radix(&line, 16).expect("a chunk size");
+            if size == 0 {
+                self.take_trailers()?;
+                return Ok(body);
+            }
             body.extend_from_slice(&self.take(size)?);
             assert_eq!(self.line()?, "", "behind a chunk of {size} bytes");
-            if size == 0 {
-                return Ok(body);
+        }
+    }
+
+    fn take_trailers(&mut self) -> Result<(), End> {
+        self.trailers.clear();
+        loop {
+            match self.line()? {
+                line if line.is_empty() => return Ok(()),
+                line => self.trailers.push(line),
             }
         }
     }
@@ -335,7 +351,13 @@ impl Client {
 
     /// The connection ends, orderly or not, and nothing more comes.
     pub fn expect_ended(&mut self) {
-        let end = self.receive_more();
+        // A receive that a signal has interrupted brought nothing, and ended nothing.
+        let end = loop {
+            match self.receive_more() {
+                Ok(()) if self.unread.is_empty() => {}
+                end => break end,
+            }
+        };
         let rest = String::from_utf8_lossy(&self.unread);
         assert!(matches!(end, Err(End::Clean | End::Reset)) && rest.is_empty(), "{end:?} {rest:?}");
     }

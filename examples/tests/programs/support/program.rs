@@ -33,12 +33,21 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program and waits until it says where it listens.
     pub(crate) fn start(path: &str, arguments: &[&str]) -> Program {
-        let mut child = spawn(path, arguments);
+        Program::ready(&format!("{path} {arguments:?}"), spawn(path, arguments))
+    }
+
+    /// As [`start`](Program::start), by a command that says what its standard input is.
+    pub(crate) fn of(mut command: Command) -> Program {
+        command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+        Program::ready(&format!("{command:?}"), command.spawn().unwrap())
+    }
+
+    fn ready(name: &str, mut child: Child) -> Program {
         let output = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
         let Ok(ready_line) = output.recv_timeout(PATIENCE) else {
             child.kill().unwrap();
-            panic!("{path} {arguments:?} is not ready: {}", log.iter().collect::<String>());
+            panic!("{name} is not ready: {}", log.iter().collect::<String>());
         };
         Program { child, ready_line, output, log }
     }

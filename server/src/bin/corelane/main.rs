@@ -3,6 +3,7 @@
 
 mod doctor;
 mod logs;
+mod restart;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ struct Arguments {
 enum Command {
     Doctor(doctor::Options),
     Serve(serve::Options),
+    Restart(restart::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Doctor(options) => return doctor::run(&options),
         Command::Serve(options) => serve::run(options),
+        Command::Restart(options) => return restart::run(&options),
     };
     ended.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

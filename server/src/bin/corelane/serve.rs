@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corelane::middleware::compression;
-use corelane::runtime::SignalWatch;
-use corelane::{
-    Address, App, Coding, ConfigError, Cores, Files, RuntimeError, Server, ServerConfig, files,
-};
+use corelane::{Address, App, Coding, ConfigError, Cores, Files, Server, files};
 
 use crate::logs::AccessOptions;
 
@@ -39,6 +36,9 @@ pub(crate) struct Options {
     /// Compresses text for clients that take zstd, gzip or br
     #[arg(long)]
     compress: bool,
+    /// Keeps the process's number in this file, for corelane restart
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
     /// Prints nothing when it is ready
     #[arg(long)]
     quiet: bool,
@@ -72,14 +72,12 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     let app = if options.compress { app.layer(compression()) } else { app };
     let app = options.access.log().into_iter().fold(app, App::access_log);
     let app = options.listen.iter().cloned().fold(app, App::listen);
-    let server = app.start(())?;
-    let patience = ServerConfig::default().drain_timeout;
-    server.reopen_access_log_on_signals()?;
-    let _signals = SignalWatch::new(server.stopper(), patience).map_err(RuntimeError::Thread)?;
+    let app = options.pid_file.iter().fold(app, App::pid_file);
+    let server = app.inherit().start(())?;
     if !options.quiet {
         announce(&server, &options);
     }
-    server.join()
+    server.run()
 }
 
 /// The same is found out by each shard when it starts, where it is the machine that fails.

@@ -69,37 +69,51 @@ struct Decompressor {
 
 impl Middleware for Decompressor {
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
-        match self.prepare(exchange) {
-            Ok(()) => inner.call(exchange),
-            Err(refusal) => Reply::ready(*refusal),
+        let coding = match coding_of(exchange) {
+            Ok(Some(coding)) => coding,
+            Ok(None) => return inner.call(exchange),
+            Err(Unsupported) => return Reply::ready(unsupported()),
+        };
+        match (inner.body_use(), exchange.body_use()) {
+            (BodyUse::Unused, _) | (_, BodyUse::Unused) => inner.call(exchange),
+            (BodyUse::Stream, BodyUse::Stream) => match self.decode_stream(exchange, coding) {
+                Ok(()) => call_decoded(exchange, inner),
+                Err(refusal) => Reply::ready(*refusal),
+            },
+            // Decoded at once when it is there: a decoder is not held while the peer sends.
+            _ => inner.with_body(exchange, move |exchange, inner| {
+                let bytes_max = exchange.body_bytes_max();
+                match decode_whole(coding, exchange.body_mut(), bytes_max) {
+                    Ok(decoded) => exchange.set_body(decoded),
+                    Err(error) => return Reply::ready(error),
+                }
+                call_decoded(exchange, inner)
+            }),
         }
     }
 }
 
+/// Goes on with a body that is not in a coding any more.
+fn call_decoded(exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
+    exchange.remove_header("content-encoding");
+    exchange.remove_header("content-length");
+    inner.call(exchange)
+}
+
 impl Decompressor {
-    /// Puts the decoded body in the place of the received one.
-    fn prepare(&self, exchange: &mut Exchange<'_>) -> Result<(), Box<Response>> {
-        let Some(coding) = coding_of(exchange).map_err(|Unsupported| Box::new(unsupported()))?
-        else {
-            return Ok(());
-        };
+    /// Puts the decoded stream in the place of the received one.
+    fn decode_stream(
+        &self,
+        exchange: &mut Exchange<'_>,
+        coding: Coding,
+    ) -> Result<(), Box<Response>> {
         let bytes_max = exchange.body_bytes_max();
-        match exchange.body_use() {
-            BodyUse::Unused => return Ok(()),
-            BodyUse::Whole => {
-                let decoded = decode_whole(coding, exchange.body_mut(), bytes_max)
-                    .map_err(|error| Box::new(error.into_response()))?;
-                exchange.set_body(decoded);
-            }
-            BodyUse::Stream => {
-                let place = self.place()?;
-                let Some(content) = exchange.take_stream() else { return Ok(()) };
-                let decoded = Decoded::new(content, coding, bytes_max, place);
-                exchange.set_stream(RequestBody::new(decoded));
-            }
+        let place = self.place()?;
+        if let Some(content) = exchange.take_stream() {
+            exchange.set_stream(
+                content.wrap(|content| Decoded::new(content, coding, bytes_max, place)),
+            );
         }
-        exchange.remove_header("content-encoding");
-        exchange.remove_header("content-length");
         Ok(())
     }
 

@@ -165,7 +165,8 @@ impl Shared {
             Body::Empty => return Err(Body::Empty),
         };
         let encoders = Rc::clone(&self.encoders);
-        Ok(Body::Stream(BodyStream::new(CompressedStream::new(stream, encoders, coding))))
+        let compressed = |stream| CompressedStream::new(stream, encoders, coding);
+        Ok(Body::Stream(stream.wrap(compressed)))
     }
 }
 

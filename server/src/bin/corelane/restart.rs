@@ -1,0 +1,92 @@
+//! `corelane restart`: has a running server replace itself, and waits until that is done.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// How often the file is looked at: a restart takes tens of milliseconds at least.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// Has a running server start its program anew and hand its connections over, without losing one.
+///
+/// With --pid-file it waits until the new process serves, with PID until the old one has ended.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The server's process number
+    #[arg(value_name = "PID", required_unless_present = "pid_file")]
+    process: Option<i32>,
+    /// The file with the number, as the server's own --pid-file names it
+    #[arg(long, value_name = "FILE", conflicts_with = "process")]
+    pid_file: Option<PathBuf>,
+    /// How many seconds to wait
+    #[arg(long, value_name = "SECONDS", default_value = "90")]
+    timeout: u64,
+}
+
+/// The exit code is 0 once the restart is done, 1 where it is not.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    match restart(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("corelane: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn restart(options: &Options) -> Result<(), String> {
+    let number = match (options.process, &options.pid_file) {
+        (Some(number), _) => number,
+        (None, Some(file)) => read_number(file)
+            .ok_or_else(|| format!("{} has no process number in it", file.display()))?,
+        (None, None) => return Err("name a process".to_owned()),
+    };
+    let refused = |error: rustix::io::Errno| {
+        format!("process {number} can not be restarted: {}", io::Error::from(error))
+    };
+    let process = Pid::from_raw(number).filter(|_| number > 1);
+    let process = process.ok_or_else(|| format!("{number} is no server's process number"))?;
+    // By descriptor: the number may be somebody else's once the process has ended.
+    let process = pidfd_open(process, PidfdFlags::empty()).map_err(refused)?;
+    pidfd_send_signal(&process, Signal::USR2).map_err(refused)?;
+    wait(&process, number, options)
+}
+
+fn wait(process: &OwnedFd, number: i32, options: &Options) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(options.timeout);
+    while Instant::now() < deadline {
+        let has_ended = has_ended(process).map_err(|error| error.to_string())?;
+        match &options.pid_file {
+            Some(file) if read_number(file).is_some_and(|found| found != number) => return Ok(()),
+            Some(_) if has_ended => {
+                return Err(format!("process {number} has ended, and no new one has come"));
+            }
+            None if has_ended => return Ok(()),
+            _ => {}
+        }
+    }
+    Err(format!(
+        "process {number} still serves after {} s; its log says why, or what it still finishes",
+        options.timeout
+    ))
+}
+
+/// Whether the process has ended, after a wait of a look's period at most.
+fn has_ended(process: &OwnedFd) -> io::Result<bool> {
+    let limit = Timespec::try_from(LOOK_PERIOD).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_number(file: &Path) -> Option<i32> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}

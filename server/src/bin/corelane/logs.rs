@@ -1,6 +1,6 @@
 //! What the operator says about the logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -24,6 +24,10 @@ pub(crate) struct AccessOptions {
 }
 
 impl AccessOptions {
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.access_log.as_deref()
+    }
+
     /// `None` where none is asked for.
     pub(crate) fn log(&self) -> Option<AccessLog> {
         let path = self.access_log.as_ref()?;

@@ -8,8 +8,8 @@
 //!   curl http://127.0.0.1:8080/delay/250                        OK, a quarter of a second later
 //! ```
 //!
-//! Each handler but the last takes the request's body, used or not: so a request is answered once all of it has
-//! arrived and was found to be well formed.
+//! Each handler but the last takes the request's body, used or not: so a request is answered once
+//! all of it has arrived and was found to be well formed.
 
 use std::convert::Infallible;
 use std::process::ExitCode;

@@ -295,17 +295,14 @@ fn without_its_rings_it_says_what_denies_them() {
 /// ends the program with 2 before it has looked at anything else.
 #[test]
 fn what_the_containers_start_is_understood() {
-    let list = |text: &str| -> Vec<String> {
-        let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
-        inner.split(',').map(|word| word.trim().trim_matches('"').to_owned()).collect()
-    };
-    for (name, marker) in [("Containerfile", "CMD "), ("kubernetes.yaml", "args: ")] {
+    for (name, marker) in [("Containerfile", "CMD ["), ("kubernetes.yaml", "args: [")] {
         let text = read(name).replace("\\\n", "");
-        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(marker));
-        let arguments = list(line.unwrap_or_else(|| panic!("{name} starts nothing")));
+        let list = text.split(marker).nth(1).and_then(|rest| rest.split(']').next());
+        let words = list.unwrap_or_else(|| panic!("{name} starts nothing")).split(',');
+        let arguments: Vec<_> = words.map(|word| word.trim().trim_matches('"')).collect();
         assert_eq!(&arguments[..2], ["serve", "/srv"], "{name}");
         // Only the directory is not there; that is said, and nothing else.
-        let nowhere = |word: &String| word.replace("/srv", "/there/is/none");
+        let nowhere = |word: &&str| word.replace("/srv", "/there/is/none");
         let mut command = Command::new(BINARY);
         let (has_started, text) = run(command.args(arguments.iter().map(nowhere)));
         assert!(!has_started && text.contains("/there/is/none can not be served"), "{text}");

@@ -19,7 +19,9 @@ pub(crate) mod sendfile;
 pub(crate) mod slots;
 pub(crate) mod stream;
 
+mod buffer_ring;
 mod enter;
+mod entry;
 pub(crate) mod host;
 pub(crate) mod park;
 pub(crate) mod probe;

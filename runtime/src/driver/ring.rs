@@ -5,13 +5,15 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+use super::buffer_ring::BufferRing;
 use super::buffers::{BufferId, BufferPool};
 use super::enter::Entrance;
+use super::entry::{entry_of, shut_down};
 use super::operation::{Half, Kind, Operation, Token};
 use super::probe::{self, Features};
 use super::sendfile;
@@ -20,9 +22,6 @@ use crate::config::ShardConfig;
 use crate::error::RuntimeError;
 use crate::stats::Stats;
 use crate::world::{Completion, Descriptor, Wait, World};
-
-/// The one buffer group of a ring.
-const BUFFER_GROUP: u16 = 0;
 
 /// `user_data` of what the ring itself keeps in flight; no [`Token`] has a kind of zero.
 const ALARM: u64 = 1;
@@ -314,24 +313,7 @@ impl World for Uring {
     }
 
     fn shutdown(&mut self, socket: Descriptor, half: Half) {
-        let how = match half {
-            Half::Write => libc::SHUT_WR,
-            Half::Both => libc::SHUT_RDWR,
-            Half::Reset => {
-                // SAFETY: the kernel reads as many bytes of the address as it is told.
-                unsafe {
-                    // connect(2): with AF_UNSPEC it dissolves the connection, which for TCP sends
-                    // a reset. Unlike SO_LINGER it need not wait for the descriptor's close.
-                    let mut nobody: libc::sockaddr = std::mem::zeroed();
-                    nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
-                    libc::connect(socket.0, &raw const nobody, size_of_val(&nobody) as _);
-                }
-                libc::SHUT_RDWR
-            }
-        };
-        // ENOTCONN, where the peer was faster, is as good as success.
-        // SAFETY: a system call on a number; no memory is involved.
-        unsafe { libc::shutdown(socket.0, how) };
+        shut_down(socket.0, half);
     }
 
     fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -362,98 +344,4 @@ impl World for Uring {
 fn is_passing(error: &io::Error) -> bool {
     use libc::{EAGAIN, EBUSY, EINTR, ENOMEM, ETIME};
     matches!(error.raw_os_error(), Some(EINTR | ETIME | EBUSY | EAGAIN | ENOMEM))
-}
-
-/// One switch from our operations to the kernel's.
-fn entry_of(operation: Operation) -> squeue::Entry {
-    match operation {
-        Operation::Accept { listener } => {
-            opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
-        }
-        Operation::Connect { socket, address } => {
-            opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
-        }
-        Operation::Recv { socket } => {
-            opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
-        }
-        Operation::Send { socket, bytes, waits } => {
-            let send = opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size());
-            // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
-            if waits {
-                return send.flags(libc::MSG_NOSIGNAL).build();
-            }
-            // MSG_DONTWAIT fails the request where there is no room, instead of arming a poll.
-            // MSG_WAITALL makes a short send a failure, so that only a whole one is silent
-            // (io_uring_prep_send(3), IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
-            send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-        }
-        Operation::Writable { socket } => {
-            opcode::PollAdd::new(types::Fd(socket.0), libc::POLLOUT as u32).build()
-        }
-        Operation::SendFile { .. } => unreachable!("it is done as it is submitted"),
-        Operation::Close { socket } => opcode::Close::new(types::Fd(socket.0)).build(),
-        Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),
-    }
-}
-
-/// The ring of provided buffers (`io_uring_register_buf_ring(3)`, Linux 5.19): the pool's buffers
-/// by address, in memory that is shared with the kernel.
-struct BufferRing {
-    entries: std::ptr::NonNull<types::BufRingEntry>,
-    layout: std::alloc::Layout,
-    count: u16,
-    /// Entries ever added; the kernel sees it in `provide`.
-    tail: u16,
-}
-
-impl BufferRing {
-    fn new(count: u16) -> BufferRing {
-        let size = usize::from(count) * size_of::<types::BufRingEntry>();
-        // The kernel wants the ring on a page of its own.
-        let layout = std::alloc::Layout::from_size_align(size, 4096).expect("count is bounded");
-        // SAFETY: the layout's size is not zero: `count` is at least one.
-        let entries = unsafe { std::alloc::alloc_zeroed(layout) };
-        let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
-            std::alloc::handle_alloc_error(layout)
-        };
-        BufferRing { entries, layout, count, tail: 0 }
-    }
-
-    fn register(&self, ring: &IoUring) -> io::Result<()> {
-        let address = self.entries.as_ptr() as u64;
-        // SAFETY: the memory holds `count` entries and lives until this value is dropped, which
-        // is after the ring: see the order of `Uring`'s fields.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(address, self.count, BUFFER_GROUP, 0)
-        }
-    }
-
-    fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
-        for buffer in buffers {
-            let index = self.tail & (self.count - 1);
-            // SAFETY: `index < count`. The kernel reads entries from its head up to the published
-            // tail; this one is beyond, since at most `count` buffers exist and each is provided
-            // once at a time.
-            let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(index)) };
-            entry.set_addr(pool.address(*buffer).as_ptr() as u64);
-            entry.set_len(pool.buffer_bytes());
-            entry.set_bid(buffer.0);
-            self.tail = self.tail.wrapping_add(1);
-        }
-        // SAFETY: the tail lies in the first entry, which is valid; it is aligned to two bytes.
-        // Nobody else in this process touches it, and the kernel reads it with acquire.
-        let tail = unsafe {
-            AtomicU16::from_ptr(types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
-        };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; the ring is closed already.
-        unsafe { std::alloc::dealloc(self.entries.as_ptr().cast(), self.layout) }
-    }
 }

@@ -12,9 +12,11 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use super::buffer_ring::BufferRing;
 use super::buffers::{BufferId, BufferPool};
+use super::direct::Direct;
 use super::enter::Entrance;
 use super::entry::{entry_of, shut_down};
 use super::operation::{Half, Kind, Operation, Token};
+use super::places::Peers;
 use super::probe::{self, Features};
 use super::sendfile;
 use crate::clock::Moment;
@@ -39,6 +41,8 @@ pub(crate) struct Uring {
     buffers: BufferRing,
     /// Held so that the pool outlives the ring.
     _pool: Rc<BufferPool>,
+    /// Accepted sockets that are in the ring's own table; `None` where all are the process's.
+    direct: Option<Direct>,
     features: Features,
     alarm: RawFd,
     /// Where the alarm is read to. Leaked: the kernel ends the read some time after the ring is
@@ -71,11 +75,14 @@ impl Uring {
         features.has_registered_fd = entrance.is_registered();
         let buffers = BufferRing::new(pool.count());
         buffers.register(&ring).map_err(RuntimeError::Ring)?;
+        let direct = Direct::new(&ring, config.direct_descriptors_max, Arc::clone(&stats));
+        features.has_direct_descriptors = direct.is_some();
         let mut uring = Uring {
             ring,
             entrance,
             buffers,
             _pool: Rc::clone(pool),
+            direct,
             features,
             alarm,
             alarm_bytes: Box::leak(Box::new([0; ALARM_BYTES])),
@@ -96,6 +103,11 @@ impl Uring {
         self.features
     }
 
+    /// Whose sockets are in the ring's own table.
+    pub(crate) fn peers(&self) -> Rc<Peers> {
+        self.direct.as_ref().map_or_else(Rc::default, Direct::peers)
+    }
+
     /// Reads the pipe by which other threads wake the shard.
     fn watch_alarm(&mut self) {
         let bytes = self.alarm_bytes.cast();
@@ -106,14 +118,39 @@ impl Uring {
     fn push(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot
-            // keeps until the last completion, or refers to memory that is never freed (the
-            // alarm's bytes) or lives as long as the ring (the timeout's time).
+            // keeps until the last completion, or refers to memory that is not freed before its
+            // completion (the alarm's bytes, room for a peer's address) or lives as long as the
+            // ring (the timeout's time).
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
             // The queue is full: what is in it is submitted, which empties it. A kernel that is
             // out of memory takes fewer; the entries stay queued and are offered again.
             let _ = self.enter_ring(0);
+        }
+    }
+
+    fn cancel_accept(&mut self, target: Token, token: Token) {
+        if self.direct.as_mut().is_some_and(|direct| direct.cancel_accept(target)) {
+            self.done.push(Completion { token, result: 0, buffer: None, more: false });
+            return self.push_direct();
+        }
+        self.push(entry_of(Operation::Cancel { target }).user_data(token.user_data()));
+    }
+
+    fn send_file(&mut self, socket: Descriptor, file: (Descriptor, u64, u32), token: Token) {
+        if let (Some(direct), Some(place)) = (&mut self.direct, socket.place()) {
+            direct.send_file(place, token, file);
+            return self.push_direct();
+        }
+        let result = sendfile::send(socket, file);
+        self.done.push(Completion { token, result, buffer: None, more: false });
+    }
+
+    /// Queues what direct descriptors need done.
+    fn push_direct(&mut self) {
+        while let Some(entry) = self.direct.as_mut().and_then(Direct::next_entry) {
+            self.push(entry);
         }
     }
 
@@ -200,8 +237,12 @@ impl Uring {
                 }
                 None if entry.user_data() == ALARM => is_alarm_over = true,
                 None if entry.user_data() == TIMEOUT => self.timeout = None,
-                // A timeout that could not be moved: it has just fired.
-                None => {}
+                None => {
+                    if let Some(direct) = &mut self.direct {
+                        direct.complete(entry.user_data(), entry.result(), completions);
+                    }
+                    // Else a timeout that could not be moved: it has just fired.
+                }
             }
         }
         if has_sends {
@@ -210,6 +251,8 @@ impl Uring {
         if !self.silent_sends.is_empty() {
             self.settle_silent_sends(completions);
         }
+        // Only now: what is queued and not submitted would leave sends unsettled.
+        self.push_direct();
         if is_alarm_over {
             self.watch_alarm();
         }
@@ -300,8 +343,21 @@ impl World for Uring {
                 self.silent_sends.push((token, bytes.size()));
             }
             Operation::SendFile { socket, file, offset, size } => {
-                let result = sendfile::send(socket, file, offset, size);
-                return self.done.push(Completion { token, result, buffer: None, more: false });
+                return self.send_file(socket, (file, offset, size), token);
+            }
+            Operation::Accept { listener, hands_over: false } => {
+                if let Some(direct) = &mut self.direct {
+                    direct.accept(listener, token);
+                    return self.push_direct();
+                }
+            }
+            Operation::Cancel { target } if target.kind() == Kind::Accept => {
+                return self.cancel_accept(target, token);
+            }
+            Operation::Close { socket } => {
+                if let (Some(direct), Some(place)) = (&mut self.direct, socket.place()) {
+                    direct.close(place);
+                }
             }
             _ => {}
         }
@@ -313,7 +369,13 @@ impl World for Uring {
     }
 
     fn shutdown(&mut self, socket: Descriptor, half: Half) {
-        shut_down(socket.0, half);
+        match (&mut self.direct, socket.place()) {
+            (Some(direct), Some(place)) => {
+                direct.shut_down(place, half);
+                self.push_direct();
+            }
+            _ => shut_down(socket.0, half),
+        }
     }
 
     fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {

@@ -322,7 +322,7 @@ impl App {
         let of_all = || bound.iter().map(|(sockets, _)| sockets);
         let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
         let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
-        let connections_max = connections_max(&config, shard_count)?;
+        let connections_max = connections_max(&config, &checked)?;
         let admin = match &self.admin {
             Some(admin) => {
                 let settings = (&*config, connections_max);
@@ -457,19 +457,24 @@ fn start_admin(
     AdminServer::start(admin, checked, Arc::new(View::new(config)), has_predecessor)
 }
 
-/// How many connections each shard may have.
-fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, ConfigError> {
+/// How many connections each shard may have: those that its ring's table holds, or its share of the
+/// process's descriptors where that is more.
+fn connections_max(config: &ServerConfig, checked: &CheckedConfig) -> Result<usize, ConfigError> {
     if let Some(connections_max) = config.connections_max {
         return Ok(connections_max);
     }
     let limit = corelane_runtime::open_file_limit();
-    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
-    if usable == 0 {
+    let share = limit.saturating_sub(DESCRIPTORS_RESERVED) / checked.cpus().len();
+    if share == 0 {
         let problem = format!(
             "the open-file limit of {limit} leaves no room for connections; \
              shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
         );
         return Err(ConfigError::new("connections_max", problem));
     }
-    Ok(usable)
+    Ok(match config.listen.balance {
+        Balance::Hash => share.max(checked.direct_descriptor_count() as usize),
+        // What may go to another shard has a descriptor of the process's.
+        Balance::LeastConnections => share,
+    })
 }

@@ -21,9 +21,12 @@ pub struct ServerConfig {
     /// Bytes of an unread request body that are received and thrown away so that the connection
     /// can stay open. Default 256 KiB. A longer rest costs less as a new connection.
     pub discard_bytes_max: u64,
-    /// Connections that one shard serves at once. Default: the open-file limit less a reserve of
-    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue. A listener's
-    /// own are bounded by this and, with all others, by what the application says.
+    /// Connections that one shard serves at once. Default: the open-file limit, which direct
+    /// descriptors give to each shard; without them
+    /// ([`direct_descriptors_max`](corelane_runtime::ShardConfig::direct_descriptors_max)) that
+    /// limit less a reserve of 64, divided by the shards. Beyond it connections wait in the
+    /// kernel's queue. A listener's own are bounded by this and, with all others, by what the
+    /// application says.
     pub connections_max: Option<usize>,
     /// Requests that are answered before their answers are sent and the next are looked at.
     /// Default 64.

@@ -8,6 +8,9 @@ use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use crate::overload::OverloadConfig;
 use crate::proxy::ProxyConfig;
 
+/// Descriptors that are kept for files, rings and logs when connections are counted.
+const DESCRIPTORS_RESERVED: usize = 64;
+
 /// Limits and deadlines of connections: of all ([`App::config`](crate::App::config)), or of those
 /// of one listener ([`App::listen_with`](crate::App::listen_with)). `docs/limits.md` lists what
 /// happens when one is hit.
@@ -50,9 +53,10 @@ pub struct ServerConfig {
     /// The least rate at which a peer must take its answers, in bytes per second. Default 500.
     pub send_bytes_per_second_min: u64,
     /// How long a connection that the server closes is listened to, so that a reset does not eat
-    /// the last answer. Default 1 s, and 64 KiB at most.
+    /// the last answer. Default 1 s.
     pub linger_timeout: Duration,
-    /// Bytes that are received while lingering. Default 64 KiB.
+    /// Bytes that are received while lingering. Default 32 MiB: many a client sends all of a body
+    /// before it reads why that was refused.
     pub linger_bytes_max: usize,
     /// How long an exchange takes that counts as slow: the last 16 of a shard are kept, for the
     /// live page. Default 50 ms: people begin to notice. One for the whole application.
@@ -88,7 +92,7 @@ impl Default for ServerConfig {
             send_timeout: Duration::from_secs(30),
             send_bytes_per_second_min: 500,
             linger_timeout: Duration::from_secs(1),
-            linger_bytes_max: 64 * 1024,
+            linger_bytes_max: 32 << 20,
             slow_threshold: Duration::from_millis(50),
             proxy: ProxyConfig::default(),
             overload: OverloadConfig::default(),
@@ -126,6 +130,26 @@ impl ServerConfig {
             _ => Ok(()),
         }
     }
+}
+
+/// How many connections each shard may have.
+pub(crate) fn connections_max(
+    config: &ServerConfig,
+    shard_count: usize,
+) -> Result<usize, ConfigError> {
+    if let Some(connections_max) = config.connections_max {
+        return Ok(connections_max);
+    }
+    let limit = corelane_runtime::open_file_limit();
+    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
+    if usable == 0 {
+        let problem = format!(
+            "the open-file limit of {limit} leaves no room for connections; \
+             shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
+        );
+        return Err(ConfigError::new("connections_max", problem));
+    }
+    Ok(usable)
 }
 
 fn within(

@@ -130,9 +130,13 @@ impl<'a> Responder<'a> {
         self.status.get_or_insert(status);
     }
 
-    /// Adds fields to what is written next.
+    /// Adds fields to what is written next. What is there was added by somebody further outside,
+    /// and wins over a field of the same name.
     pub(crate) fn add_headers(&mut self, headers: HeaderMap) {
-        self.headers.extend(headers);
+        let outer = std::mem::replace(&mut self.headers, headers);
+        if !outer.is_empty() {
+            self.headers.extend(outer);
+        }
     }
 
     pub(crate) fn close(&mut self) {
@@ -289,7 +293,11 @@ impl<'a> Responder<'a> {
         }
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
-        encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        if status == StatusCode::UPGRADE_REQUIRED {
+            encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
+        } else {
+            encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        }
         let has_type = self.headers.contains_key(header::CONTENT_TYPE);
         if !content_type.is_empty() && !has_type && rule.may_have_length() {
             self.out.extend_from_slice(b"content-type: ");
@@ -332,13 +340,18 @@ impl<'a> Responder<'a> {
         if self.headers.len() == self.headers.keys_len() {
             return;
         }
-        const SINGLE: [HeaderName; 6] = [
+        const SINGLE: [HeaderName; 11] = [
             header::CONTENT_TYPE,
             header::CONTENT_RANGE,
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_LOCATION,
             header::ETAG,
             header::LAST_MODIFIED,
             header::LOCATION,
             header::RETRY_AFTER,
+            header::AGE,
+            header::EXPIRES,
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
         ];
         for name in SINGLE {
             let last = self.headers.get_all(&name).iter().next_back().cloned();

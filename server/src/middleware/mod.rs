@@ -28,6 +28,7 @@ mod request_id;
 mod security_headers;
 mod time_limit;
 mod trace_context;
+mod vary;
 
 pub use authentication::{Authenticate, BasicCredentials, BearerToken, Credentials, authenticate};
 pub use catch_panic::CatchPanic;
@@ -43,4 +44,5 @@ pub use reply::Reply;
 pub use request_id::{RequestId, RequestIds};
 pub use security_headers::SecurityHeaders;
 pub use time_limit::TimeLimit;
+pub(crate) use trace_context::trace_of;
 pub use trace_context::{TraceContext, TraceContexts};

@@ -184,7 +184,7 @@ impl Model {
         for segment in pattern {
             path.push('/');
             match segment {
-                Segment::Text(text) if any() != "" => path.push_str(text),
+                Segment::Text(text) if !any().is_empty() => path.push_str(text),
                 Segment::Rest => path.extend([any(), "/", any()]),
                 _ => path.push_str(any()),
             }

@@ -10,6 +10,8 @@
 //! trusted_proxies = ["10.0.0.0/8"]          # or one network as text; default: nobody
 //! proxy_field = "x-forwarded-for"           # or "forwarded", or "none"
 //! proxy_protocol = true                     # default: false
+//! access_log = "access.log"                 # the same; or "-" for standard output
+//! access_log_format = "combined"            # or "common", "json", "logfmt"
 //! ```
 
 use std::fmt::Display;
@@ -19,12 +21,13 @@ use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
+use corelane::log::AccessFormat;
 use corelane::runtime::Balance;
 use corelane::{Address, Admin, Concurrency, ConfigError, Cores, IpNet, ProxyConfig, ProxyField};
 use toml::de::{DeTable, DeValue};
 
 /// The keys that every service has behind its own ones.
-const SHARED: [&str; 7] = [
+const SHARED: [&str; 9] = [
     "balance",
     "admin",
     "limit_concurrency",
@@ -32,6 +35,8 @@ const SHARED: [&str; 7] = [
     "trusted_proxies",
     "proxy_field",
     "proxy_protocol",
+    "access_log",
+    "access_log_format",
 ];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -70,6 +75,12 @@ pub struct Flags {
     /// Each connection begins with a PROXY protocol head, version 1 or 2, of a trusted proxy
     #[arg(long)]
     proxy_protocol: bool,
+    /// Writes a line for each request to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// How: common, combined, json or logfmt [default: combined]
+    #[arg(long, value_name = "FORMAT")]
+    access_log_format: Option<AccessFormat>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,6 +103,10 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// Whom to believe about the addresses of clients.
     pub proxy: ProxyConfig,
+    /// The file that is to have a line for each request.
+    pub access_log: Option<PathBuf>,
+    /// How its lines are written.
+    pub access_log_format: AccessFormat,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -127,6 +142,10 @@ impl Flags {
             field: self.proxy_field.or(file.proxy_field).unwrap_or_default(),
             has_protocol_head: self.proxy_protocol || file.proxy_protocol,
         };
+        let in_folder =
+            |path: PathBuf| if path.as_os_str() == "-" { path } else { folder.join(path) };
+        let access_log = self.access_log.or(file.access_log.map(in_folder));
+        let access_log_format = self.access_log_format.or(file.access_log_format);
         Ok(Options {
             listen,
             cores,
@@ -135,6 +154,8 @@ impl Flags {
             limit_concurrency,
             pid_file,
             proxy,
+            access_log,
+            access_log_format: access_log_format.unwrap_or_default(),
             others: file.others,
             folder,
         })
@@ -206,6 +227,8 @@ struct Settings {
     trusted_proxies: Vec<IpNet>,
     proxy_field: Option<ProxyField>,
     proxy_protocol: bool,
+    access_log: Option<PathBuf>,
+    access_log_format: Option<AccessFormat>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -253,6 +276,10 @@ impl Settings {
                     .map(|networks| settings.trusted_proxies = networks),
                 ("proxy_field", _) => parse(&value).map(|field| settings.proxy_field = Some(field)),
                 ("proxy_protocol", _) => boolean(&value).map(|is| settings.proxy_protocol = is),
+                ("access_log", _) => parse(&value).map(|path| settings.access_log = Some(path)),
+                ("access_log_format", _) => {
+                    parse(&value).map(|format| settings.access_log_format = Some(format))
+                }
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
                     let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
@@ -361,6 +388,7 @@ mod tests {
         let admin = Some(AdminAt::Nowhere);
         check("admin = 'none'", Ok(Settings { admin, ..Settings::default() }));
         check("admin = 'nowhere'", Err("line 1: admin: \"nowhere\" is no address"));
+        check("access_log_format = 'xml'", Err("line 1: access_log_format: \"xml\" is not known"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));

@@ -99,6 +99,11 @@ const SERVER: &[(&str, &str, Read<ServerStats>)] = &[
         "Lines of the access log that were dropped because its writer was behind.",
         |stats| &stats.access_log_dropped,
     ),
+    (
+        "corelane_spans_dropped_total",
+        "Spans that were dropped because their exporter was behind.",
+        |stats| &stats.spans_dropped,
+    ),
 ];
 
 /// Writes all metrics down. Before the shards listen, those of the process alone.
@@ -332,10 +337,9 @@ fn of_offload(out: &mut Exposition, running: &Running) {
 }
 
 fn of_records(out: &mut Exposition, running: &Running) {
-    if let Some(lost) = &running.log_lost {
-        let help = "Lines of the access log that its file did not take.";
-        out.counter("corelane_access_log_lost_total", help);
-        out.sample(&[], lost.value());
+    for (name, help, count) in &running.metrics {
+        out.counter(name, help);
+        out.sample(&[], count.value());
     }
 }
 

@@ -322,7 +322,7 @@ impl App {
         let of_all = || bound.iter().map(|(sockets, _)| sockets);
         let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
         let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
-        let connections_max = connections_max(&config, shard_count)?;
+        let connections_max = connections_max(&config, &checked)?;
         let admin = match &self.admin {
             Some(admin) => {
                 let settings = (&*config, connections_max);

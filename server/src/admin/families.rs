@@ -53,6 +53,11 @@ const RUNTIME: &[(&str, &str, Read<Stats>)] = &[
         "Sockets that were accepted or connected, to other servers too.",
         |stats| &stats.streams_opened,
     ),
+    (
+        "corelane_direct_accepts_total",
+        "Connections that take no descriptor of the process's.",
+        |stats| &stats.direct_accepts,
+    ),
     ("corelane_streams_closed_total", "Sockets that are closed again.", |stats| {
         &stats.streams_closed
     }),

@@ -7,6 +7,8 @@
 //! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
 //! limit_concurrency = "none"                # or "auto", or a count
 //! pid_file = "service.pid"                  # relative to this file's folder
+//! access_log = "access.log"                 # the same; or "-" for standard output
+//! access_log_format = "combined"            # or "common", "json", "logfmt"
 //! ```
 
 use std::fmt::Display;
@@ -16,12 +18,14 @@ use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
+use corelane::log::AccessFormat;
 use corelane::runtime::Balance;
 use corelane::{Address, Admin, Concurrency, ConfigError, Cores};
 use toml::de::{DeTable, DeValue};
 
 /// The keys that every service has behind its own ones.
-const SHARED: [&str; 4] = ["balance", "admin", "limit_concurrency", "pid_file"];
+const SHARED: [&str; 6] =
+    ["balance", "admin", "limit_concurrency", "pid_file", "access_log", "access_log_format"];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
@@ -48,6 +52,12 @@ pub struct Flags {
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// Writes a line for each request to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// How: common, combined, json or logfmt [default: combined]
+    #[arg(long, value_name = "FORMAT")]
+    access_log_format: Option<AccessFormat>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -68,6 +78,10 @@ pub struct Options {
     pub limit_concurrency: Concurrency,
     /// The file that is to have the process's number in it.
     pub pid_file: Option<PathBuf>,
+    /// The file that is to have a line for each request.
+    pub access_log: Option<PathBuf>,
+    /// How its lines are written.
+    pub access_log_format: AccessFormat,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -97,6 +111,10 @@ impl Flags {
         let limit_concurrency = self.limit_concurrency.or(file.limit_concurrency);
         let limit_concurrency = limit_concurrency.unwrap_or_default();
         let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
+        let in_folder =
+            |path: PathBuf| if path.as_os_str() == "-" { path } else { folder.join(path) };
+        let access_log = self.access_log.or(file.access_log.map(in_folder));
+        let access_log_format = self.access_log_format.or(file.access_log_format);
         Ok(Options {
             listen,
             cores,
@@ -104,6 +122,8 @@ impl Flags {
             admin,
             limit_concurrency,
             pid_file,
+            access_log,
+            access_log_format: access_log_format.unwrap_or_default(),
             others: file.others,
             folder,
         })
@@ -172,6 +192,8 @@ struct Settings {
     admin: Option<AdminAt>,
     limit_concurrency: Option<Concurrency>,
     pid_file: Option<PathBuf>,
+    access_log: Option<PathBuf>,
+    access_log_format: Option<AccessFormat>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -214,6 +236,10 @@ impl Settings {
                     parse(&value).map(|limit| settings.limit_concurrency = Some(limit))
                 }
                 ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
+                ("access_log", _) => parse(&value).map(|path| settings.access_log = Some(path)),
+                ("access_log_format", _) => {
+                    parse(&value).map(|format| settings.access_log_format = Some(format))
+                }
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
                     let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
@@ -299,6 +325,7 @@ mod tests {
         let admin = Some(AdminAt::Nowhere);
         check("admin = 'none'", Ok(Settings { admin, ..Settings::default() }));
         check("admin = 'nowhere'", Err("line 1: admin: \"nowhere\" is no address"));
+        check("access_log_format = 'xml'", Err("line 1: access_log_format: \"xml\" is not known"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));

@@ -74,7 +74,9 @@ fn a_port_in_use_is_the_machines_problem() {
 fn help_says_every_option() {
     let ended = run(ARENA, &["--help"]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    for option in ["--listen", "--cores", "--balance", "--admin", "--dataset", "--config"] {
+    for option in
+        ["--listen", "--cores", "--balance", "--admin", "--access-log", "--dataset", "--config"]
+    {
         assert!(ended.output.contains(option), "{}", ended.output);
     }
 }
@@ -128,6 +130,20 @@ fn the_admin_address_is_where_it_is_told() {
     let counted = "corelane_requests_total{shard=\"0\",route=\"/pipeline\",code=\"2xx\"} ";
     assert!(ask("/metrics").contains(counted));
     check_refused(&["--admin", "nowhere"], 2, &["--admin", "nowhere"]);
+}
+
+#[test]
+fn requests_are_logged_where_it_is_told() {
+    let scratch = Scratch::new("log");
+    let text = "access_log = 'access.log'\naccess_log_format = 'json'\ncores = 1";
+    let config = scratch.write("arena.toml", text);
+    let arena = Program::arena(&["--config", &config]);
+    assert_eq!(arena.connect().get("/pipeline").text(), "ok");
+    arena.signal("TERM");
+    assert_eq!(arena.wait().code, Some(0));
+    let log = std::fs::read_to_string(scratch.path("access.log")).unwrap();
+    assert!(log.contains(r#""target":"/pipeline","version":"1.1","status":200,"#), "{log}");
+    assert_eq!(log.lines().count(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod options;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use corelane::runtime::ShardConfig;
 use corelane::{Admin, App, Error};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,6 +29,7 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Some(admin) => app.admin(shown(admin, &options.others)),
         None => app,
     };
+    let app = app.shard(ShardConfig { spin: options.spin, ..ShardConfig::default() });
     let app = app.concurrency_max(options.limit_concurrency);
     let app = options.pid_file.into_iter().fold(app, App::pid_file);
     match app.serve(options.listen) {

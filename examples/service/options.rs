@@ -6,6 +6,7 @@
 //! balance = "hash"                          # or "least_connections"
 //! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
 //! limit_concurrency = "none"                # or "auto", or a count
+//! spin = "50us"                             # or "0s"
 //! pid_file = "service.pid"                  # relative to this file's folder
 //! ```
 
@@ -13,6 +14,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
@@ -21,7 +23,7 @@ use corelane::{Address, Admin, Concurrency, ConfigError, Cores};
 use toml::de::{DeTable, DeValue};
 
 /// The keys that every service has behind its own ones.
-const SHARED: [&str; 4] = ["balance", "admin", "limit_concurrency", "pid_file"];
+const SHARED: [&str; 5] = ["balance", "admin", "limit_concurrency", "spin", "pid_file"];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
@@ -45,6 +47,9 @@ pub struct Flags {
     /// Requests that a shard takes on at once: a count, auto or none [default: none]
     #[arg(long, value_name = "COUNT")]
     limit_concurrency: Option<Concurrency>,
+    /// How long an idle shard looks for work before it sleeps, such as 50us [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    spin: Option<humantime::Duration>,
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -66,6 +71,8 @@ pub struct Options {
     pub admin: AdminAt,
     /// Requests that a shard takes on at once.
     pub limit_concurrency: Concurrency,
+    /// How long an idle shard looks for work before it sleeps.
+    pub spin: Duration,
     /// The file that is to have the process's number in it.
     pub pid_file: Option<PathBuf>,
     /// The file's values of the keys that are the program's own, as text.
@@ -96,6 +103,7 @@ impl Flags {
         let folder = folder.to_owned();
         let limit_concurrency = self.limit_concurrency.or(file.limit_concurrency);
         let limit_concurrency = limit_concurrency.unwrap_or_default();
+        let spin = self.spin.or(file.spin).map(Duration::from).unwrap_or_default();
         let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
         Ok(Options {
             listen,
@@ -103,6 +111,7 @@ impl Flags {
             balance,
             admin,
             limit_concurrency,
+            spin,
             pid_file,
             others: file.others,
             folder,
@@ -171,6 +180,7 @@ struct Settings {
     balance: Option<Balance>,
     admin: Option<AdminAt>,
     limit_concurrency: Option<Concurrency>,
+    spin: Option<humantime::Duration>,
     pid_file: Option<PathBuf>,
     others: Vec<(&'static str, String)>,
 }
@@ -213,6 +223,7 @@ impl Settings {
                 ("limit_concurrency", _) => {
                     parse(&value).map(|limit| settings.limit_concurrency = Some(limit))
                 }
+                ("spin", _) => parse(&value).map(|spin| settings.spin = Some(spin)),
                 ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
@@ -301,6 +312,9 @@ mod tests {
         check("admin = 'nowhere'", Err("line 1: admin: \"nowhere\" is no address"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
+        let spin = "50us".parse().ok();
+        check("spin = '50us'", Ok(Settings { spin, ..Settings::default() }));
+        check("spin = '50'", Err("line 1: spin: "));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));
         check("cores = 1\ncores = 2", Err("line 2: duplicate key"));
         check("cores = 1\nlisten 'x'", Err("line 2: "));

@@ -378,11 +378,11 @@ impl Conversation {
         let start = self.out.len();
         let site = Rc::clone(&self.site);
         let keeps_alive = head.keeps_alive && !self.is_last();
-        let (method, version) = (head.method.clone(), head.version);
-        let facts = RequestFacts { method, version, keeps_alive, closes_unread };
+        let (is_head, version) = (head.method == Method::HEAD, head.version);
+        let facts = RequestFacts { is_head, version, keeps_alive, closes_unread };
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
-        let mut responder = Responder::new(&mut self.out, facts.clone(), common);
+        let mut responder = Responder::new(&mut self.out, facts, common);
         if self.is_refused {
             site.shed(&mut responder);
             let (status, keeps_alive, rest) = responder.finish();
@@ -444,7 +444,7 @@ impl Conversation {
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
-        let mut facts = pending.facts.clone();
+        let mut facts = pending.facts;
         // A drain that began meanwhile.
         facts.keeps_alive &= !self.is_last();
         facts.closes_unread = self.closes_unread(pending);

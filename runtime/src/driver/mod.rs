@@ -13,6 +13,7 @@ pub(crate) mod buffers;
 pub(crate) mod connect;
 pub(crate) mod disk;
 pub(crate) mod operation;
+pub(crate) mod prefetch;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod sendfile;
@@ -135,6 +136,12 @@ impl Driver {
     /// Whether a send was waited for since this was last asked; see [`World::enter`].
     pub(crate) fn take_awaits_sends(&self) -> bool {
         std::mem::take(&mut self.state.borrow_mut().awaits_sends)
+    }
+
+    /// Brings near what [`complete`](Driver::complete) will look at.
+    #[inline]
+    pub(crate) fn expect(&self, completion: &Completion) {
+        self.state.borrow().slots.prefetch(completion.token.slot());
     }
 
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.

@@ -376,7 +376,7 @@ fn entry_of(operation: Operation) -> squeue::Entry {
         Operation::Recv { socket } => {
             opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
         }
-        Operation::Send { socket, bytes, waits } => {
+        Operation::Send { socket, bytes, waits, more } => {
             let send = opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size());
             // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
             if waits {
@@ -385,7 +385,8 @@ fn entry_of(operation: Operation) -> squeue::Entry {
             // MSG_DONTWAIT fails the request where there is no room, instead of arming a poll.
             // MSG_WAITALL makes a short send a failure, so that only a whole one is silent
             // (io_uring_prep_send(3), IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
-            send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL)
+            let more = if more { libc::MSG_MORE } else { 0 };
+            send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL | more)
                 .build()
                 .flags(squeue::Flags::SKIP_SUCCESS)
         }

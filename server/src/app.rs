@@ -14,21 +14,20 @@ use corelane_runtime::{
 
 use crate::addresses::IntoAddresses;
 use crate::admin::{self, Admin, AdminServer, Running, Settings, View};
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, connections_max};
 use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
+use crate::log::{self, AccessLog};
 use crate::middleware::Layer;
 use crate::overload::Concurrency;
 use crate::process::Process;
+use crate::records::Recorders;
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site, Sites};
 use crate::server::Server;
 use crate::state::{Reach, StateMaker};
 use crate::stats::{ServerStats, ShardStats};
-
-/// Descriptors that are kept for files, rings and logs when connections are counted.
-const DESCRIPTORS_RESERVED: usize = 64;
 
 /// An application to be served.
 ///
@@ -52,6 +51,7 @@ pub struct App {
     listeners: Vec<(Address, Option<ServerConfig>)>,
     admin: Option<Admin>,
     is_quiet: bool,
+    pub(crate) access_log: Option<AccessLog>,
     inherits: bool,
     pid_file: Option<PathBuf>,
 }
@@ -331,7 +331,9 @@ impl App {
             None => None,
         };
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
+        let (access_log, recorders) = log::start(self.access_log, &checked)?;
         let plan = Arc::new(Plan {
+            recorders,
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
@@ -344,11 +346,13 @@ impl App {
         let cpus = checked.cpus().to_vec();
         if let Some(admin) = &admin {
             let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
-            admin.view().begin(Running { monitor, servers, cpus, buffer_count });
+            let log_lost = access_log.as_ref().map(|log| Arc::clone(&log.lost));
+            admin.view().begin(Running { monitor, servers, cpus, buffer_count, log_lost });
         }
         let restart = Restart::new(handle.mesh(), handle.stopper(), &names);
         let process = Process { predecessor, restart, pid_file: self.pid_file };
-        let server = Server { handle, addresses, cpus, stats, drain_timeout, process, admin };
+        let server =
+            Server { handle, addresses, cpus, stats, drain_timeout, process, admin, access_log };
         server.open(bound)?;
         Ok(server)
     }
@@ -371,6 +375,7 @@ impl App {
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
         let config = Arc::new(self.server);
         let plan = Rc::new(Plan {
+            recorders: Recorders::default(),
             states: self.router.take_states(),
             router: self.router,
             trailing_slash: self.trailing_slash,
@@ -402,6 +407,7 @@ impl std::fmt::Debug for App {
 
 /// What every shard starts from.
 struct Plan {
+    recorders: Recorders,
     router: Router,
     trailing_slash: TrailingSlash,
     states: Vec<StateMaker>,
@@ -425,7 +431,9 @@ async fn prepare_sites(shard: &Rc<Shard>, plan: &Plan) -> Result<Sites, StartErr
     let table = Table::build(&plan.router, plan.trailing_slash, shard).await?;
     let stats = Arc::clone(&plan.stats[shard.id().0]);
     shard.set_local(Rc::new(ShardStats(Arc::clone(&stats))));
-    let sites = Sites::new(Rc::new(table), stats, plan.connections_max, plan.slow_threshold);
+    let (connections_max, slow_threshold) = (plan.connections_max, plan.slow_threshold);
+    let recorder = plan.recorders.take(shard.id());
+    let sites = Sites::new(Rc::new(table), stats, connections_max, slow_threshold, recorder);
     let tally = Rc::clone(sites.tally());
     shard.on_turn_end(move |end| tally.settle(end));
     Ok(sites)
@@ -455,21 +463,4 @@ fn start_admin(
         shown: &admin.shown,
     });
     AdminServer::start(admin, checked, Arc::new(View::new(config)), has_predecessor)
-}
-
-/// How many connections each shard may have.
-fn connections_max(config: &ServerConfig, shard_count: usize) -> Result<usize, ConfigError> {
-    if let Some(connections_max) = config.connections_max {
-        return Ok(connections_max);
-    }
-    let limit = corelane_runtime::open_file_limit();
-    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
-    if usable == 0 {
-        let problem = format!(
-            "the open-file limit of {limit} leaves no room for connections; \
-             shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
-        );
-        return Err(ConfigError::new("connections_max", problem));
-    }
-    Ok(usable)
 }

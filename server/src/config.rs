@@ -8,6 +8,9 @@ use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use crate::overload::OverloadConfig;
 use crate::proxy::ProxyConfig;
 
+/// Descriptors that are kept for files, rings and logs when connections are counted.
+const DESCRIPTORS_RESERVED: usize = 64;
+
 /// Limits and deadlines of connections: of all ([`App::config`](crate::App::config)), or of those
 /// of one listener ([`App::listen_with`](crate::App::listen_with)). `docs/limits.md` lists what
 /// happens when one is hit.
@@ -126,6 +129,26 @@ impl ServerConfig {
             _ => Ok(()),
         }
     }
+}
+
+/// How many connections each shard may have.
+pub(crate) fn connections_max(
+    config: &ServerConfig,
+    shard_count: usize,
+) -> Result<usize, ConfigError> {
+    if let Some(connections_max) = config.connections_max {
+        return Ok(connections_max);
+    }
+    let limit = corelane_runtime::open_file_limit();
+    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
+    if usable == 0 {
+        let problem = format!(
+            "the open-file limit of {limit} leaves no room for connections; \
+             shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
+        );
+        return Err(ConfigError::new("connections_max", problem));
+    }
+    Ok(usable)
 }
 
 fn within(

@@ -44,13 +44,13 @@ mod handler;
 pub mod http1;
 mod into_response;
 mod json;
-#[cfg(feature = "event-log")]
 pub mod log;
 pub mod middleware;
 mod overload;
 mod problem;
 mod process;
 mod proxy;
+mod records;
 mod response;
 mod router;
 mod serve;

@@ -38,11 +38,13 @@ impl Server {
     ///
     /// Tells a predecessor that this process has taken over, and systemd what it does
     /// (`sd_notify(3)`, where `NOTIFY_SOCKET` is set): ready, reloading, stopping, and, as long as
-    /// every shard answers, that the watchdog need not bite.
+    /// every shard answers, that the watchdog need not bite. Where there is an access log, SIGHUP
+    /// and SIGUSR1 open its file anew.
     ///
     /// # Errors
     /// As [`join`](Server::join), and where no thread can be started.
     pub fn run(mut self) -> Result<()> {
+        self.reopen_access_log_on_signals()?;
         let (stopper, patience) = (self.stopper(), self.drain_timeout);
         let restart = self.process.restart.clone();
         let hand_over = {

@@ -38,6 +38,8 @@ pub struct ServerStats {
     pub peers_gone: Counter,
     /// Times that accepting paused because the shard had its most connections.
     pub connections_full: Counter,
+    /// Lines of the access log that were dropped because its writer is slower than the requests.
+    pub access_log_dropped: Counter,
     /// Connections that were accepted to be served.
     pub connections: Counter,
     /// Connections that have ended, by [`Closed`].
@@ -60,6 +62,7 @@ impl Default for ServerStats {
             handler_panics: Counter::default(),
             peers_gone: Counter::default(),
             connections_full: Counter::default(),
+            access_log_dropped: Counter::default(),
             connections: Counter::default(),
             closed: Default::default(),
             abandoned: Counter::default(),

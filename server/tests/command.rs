@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 
 fn corelane(arguments: &[&str]) -> Command {
@@ -156,4 +157,89 @@ fn tuning_fixes_what_the_doctor_warns_of_and_can_be_undone() {
     assert_eq!(settings(), before);
     assert!(!tune("--revert").0, "there is nothing left to undo");
     assert!(!tune("--nonsense").0);
+}
+
+/// What is answered on a connection of its own, head and all.
+fn exchange(mut socket: impl Read + Write, target: &str) -> String {
+    let request = format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("send");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("receive");
+    answer
+}
+
+#[test]
+fn the_admin_address_is_where_it_is_told_and_nowhere_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    let (admin, log) = (folder.path().join("admin"), folder.path().join("access.log"));
+    let place = format!("unix:{}", admin.display());
+    let start = |arguments: &[&str]| {
+        let mut command = corelane(&["serve", path, "--listen", "127.0.0.1:0", "--cores", "1"]);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("start");
+        let output = BufReader::new(child.stdout.take().expect("standard output"));
+        (Running(child), output.lines().map(|line| line.expect("text")))
+    };
+    let log_path = log.to_str().expect("text");
+    let (_server, lines) = start(&["--admin", &place, "--access-log", log_path]);
+    let lines: Vec<String> = lines.take(3).collect();
+    assert_eq!(lines[2], format!("metrics and a live page at {place}"));
+    let ask = |target: &str| exchange(UnixStream::connect(&admin).expect("connect"), target);
+    assert!(ask("/readyz").starts_with("HTTP/1.1 200 "));
+    let metrics = ask("/metrics");
+    for line in
+        ["corelane_access_log_dropped_total{shard=\"0\"} 0", "corelane_access_log_lost_total 0"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let config = ask("/config");
+    let config = config.split("\r\n\r\n").nth(1).expect("content");
+    let config: serde_json::Value = serde_json::from_str(config).expect("JSON");
+    assert_eq!(config["program"]["directory"], path);
+    assert_eq!(config["program"]["access_log"], log_path);
+    // Nobody has asked for one: its second line is the last.
+    let (mut server, mut lines) = start(&[]);
+    assert!(lines.next().is_some_and(|line| line.contains(" listens on ")));
+    let pid = rustix::process::Pid::from_child(&server.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+    assert_eq!(server.0.wait().expect("wait").code(), Some(0));
+    assert!(lines.last().is_some_and(|line| line.starts_with("files of ")));
+    assert_eq!(ends(&["serve", path, "--admin", "nowhere"]).0, Some(2));
+}
+
+#[test]
+fn signals_open_the_access_log_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (site, log) = (folder.path().join("site"), folder.path().join("access.log"));
+    std::fs::create_dir(&site).expect("a folder");
+    let (site, path) = (site.to_str().expect("text"), log.to_str().expect("text"));
+    let mut command = corelane(&["serve", site, "--listen", "127.0.0.1:0", "--cores", "1"]);
+    command.args(["--access-log", path, "--access-log-format", "json"]);
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("start"));
+    let mut ready = String::new();
+    let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
+    output.read_line(&mut ready).expect("a line");
+    let address = ready.split("http://").nth(1).expect("a link").split(' ').next().expect("one");
+    // Asks until the log, where it has its name, has the line: a signal takes its time.
+    let ask_until_logged = |target: &str| {
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains(target)) {
+            assert!(std::time::Instant::now() < limit, "{target} is not logged");
+            let mut socket = TcpStream::connect(address).expect("connect");
+            let request = format!("GET {target} HTTP/1.0\r\n\r\n");
+            socket.write_all(request.as_bytes()).expect("send");
+            socket.read_to_string(&mut String::new()).expect("receive");
+        }
+    };
+    ask_until_logged("/first");
+    for (signal, target) in [("HUP", "/second"), ("USR1", "/third")] {
+        std::fs::rename(&log, log.with_extension(signal)).expect("rename");
+        let process = child.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &process]).status();
+        assert!(sent.expect("kill").success());
+        ask_until_logged(target);
+    }
+    let process = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &process]).status().expect("kill").success());
+    assert_eq!(child.0.wait().expect("wait").code(), Some(0));
 }

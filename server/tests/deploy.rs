@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,14 +93,89 @@ fn unit() -> (TempDir, PathBuf) {
     let text = read("corelane.service").replace("/usr/local/bin/corelane", BINARY);
     assert!(text.contains(BINARY), "the unit starts another program");
     std::fs::write(&path, text).expect("a file");
+    std::fs::copy(deploy("corelane.socket"), folder.path().join("corelane.socket")).expect("copy");
     (folder, path)
 }
 
 #[test]
-fn systemd_understands_the_unit() {
-    let (_folder, service) = unit();
-    let (is_fine, text) = run(Command::new("systemd-analyze").arg("verify").arg(&service));
-    assert!(is_fine && text.is_empty(), "{text}");
+fn systemd_understands_the_units() {
+    let (folder, service) = unit();
+    for path in [service, folder.path().join("corelane.socket")] {
+        let (is_fine, text) = run(Command::new("systemd-analyze").arg("verify").arg(&path));
+        assert!(is_fine && text.is_empty(), "{}: {text}", path.display());
+    }
+}
+
+/// The command of a line of the unit, as systemd would run it, with `places` of this test's own.
+fn command_of_unit(key: &str, places: &[(&str, &str)]) -> Command {
+    let text = read("corelane.service").replace("\\\n", " ");
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let line = line.unwrap_or_else(|| panic!("the unit has no {key}"));
+    let line = places.iter().fold(line.to_owned(), |line, (theirs, own)| {
+        assert!(line.contains(theirs), "{key} has no {theirs}: {line}");
+        line.replace(theirs, own)
+    });
+    let mut words = line.split_ascii_whitespace();
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words);
+    command
+}
+
+/// Plays systemd: starts what the unit says, hears what it is told, reloads, and stops.
+#[test]
+fn the_unit_is_ready_reloads_and_ends_as_it_says() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let manager = UnixDatagram::bind(path("notify")).expect("bind");
+    manager.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let hears = |expected: &str| {
+        let mut message = [0; 1024];
+        loop {
+            let size = manager.recv(&mut message).unwrap_or_else(|_| panic!("not {expected}"));
+            let text = String::from_utf8_lossy(&message[..size]).into_owned();
+            if text.contains(expected) {
+                return text;
+            }
+        }
+    };
+    std::fs::write(path("index.html"), "home").expect("a file");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut command = command_of_unit(
+        "ExecStart",
+        &[
+            ("/usr/local/bin/corelane", BINARY),
+            ("/srv/www", &path("")),
+            ("0.0.0.0:8080", &address.to_string()),
+            ("127.0.0.1:9090", &format!("unix:{}", path("admin"))),
+            ("${LOGS_DIRECTORY}", &path("")),
+        ],
+    );
+    command.env("NOTIFY_SOCKET", path("notify")).env("WATCHDOG_USEC", "1000000");
+    let first = Running(command.stdout(Stdio::null()).spawn().expect("start"));
+    hears("READY=1");
+    assert_eq!(get(address).expect("an answer"), "200");
+    hears("WATCHDOG=1");
+
+    let main = first.0.id().to_string();
+    let mut reload =
+        command_of_unit("ExecReload", &[("/usr/local/bin/corelane", BINARY), ("$MAINPID", &main)]);
+    let (is_reloaded, text) = run(&mut reload);
+    assert!(is_reloaded, "{text}");
+    assert_eq!(first.wait(), Some(0));
+    let told = hears("MAINPID=");
+    let next = told.lines().find_map(|line| line.strip_prefix("MAINPID=")).expect("a number");
+    let _end = OnDrop(|| _ = run(Command::new("kill").args(["-s", "KILL", next])));
+    assert_eq!(get(address).expect("an answer"), "200");
+    hears("WATCHDOG=1");
+    assert!(run(Command::new("kill").args(["-s", "TERM", next])).0);
+    hears("STOPPING=1");
+    // It is not this test's child; its log shows that it ends.
+    let limit = Instant::now() + PATIENCE;
+    let log = || std::fs::read_to_string(path("access.log")).expect("a log");
+    while log().matches("\"GET / HTTP/1.1\" 200 ").count() < 2 {
+        assert!(Instant::now() < limit, "a line is missing: {}", log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -311,8 +387,10 @@ fn the_way_to_production_can_be_gone() {
     let page = std::fs::read_to_string(repository.join("docs/getting-to-production.md"));
     let page = page.expect("the page");
     let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let port = free_port().to_string();
-    let script = blocks.collect::<String>().replace("8080", &port);
+    let script = ["8080", "9090"].iter().fold(blocks.collect::<String>(), |script, port| {
+        assert!(script.contains(port), "the page has lost its port {port}: {script}");
+        script.replace(port, &free_port().to_string())
+    });
     assert!(script.matches("corelane ").count() >= 2, "the page has lost its commands: {script}");
     let folder = folder();
     std::os::unix::fs::symlink(repository.join("scripts"), folder.path().join("scripts"))

@@ -94,6 +94,11 @@ const SERVER: &[(&str, &str, Read<ServerStats>)] = &[
         "Connections that were accepted to be served.",
         |stats| &stats.connections,
     ),
+    (
+        "corelane_access_log_dropped_total",
+        "Lines of the access log that were dropped because its writer was behind.",
+        |stats| &stats.access_log_dropped,
+    ),
 ];
 
 /// Writes all metrics down. Before the shards listen, those of the process alone.
@@ -107,6 +112,7 @@ pub(super) fn expose(view: &View, format: Format) -> String {
         of_shards(&mut out, running);
         of_time(&mut out, running);
         of_offload(&mut out, running);
+        of_records(&mut out, running);
     }
     out.finish()
 }
@@ -322,6 +328,14 @@ fn of_offload(out: &mut Exposition, running: &Running) {
         ("skipped", stats.skipped),
     ] {
         out.sample(&[("outcome", outcome)], count);
+    }
+}
+
+fn of_records(out: &mut Exposition, running: &Running) {
+    if let Some(lost) = &running.log_lost {
+        let help = "Lines of the access log that its file did not take.";
+        out.counter("corelane_access_log_lost_total", help);
+        out.sample(&[], lost.value());
     }
 }
 

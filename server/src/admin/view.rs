@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use corelane_runtime::{Monitor, ShardId};
+use corelane_runtime::{Counter, Monitor, ShardId};
 
 use super::live;
 use crate::stats::ServerStats;
@@ -17,6 +17,8 @@ pub(crate) struct Running {
     pub(crate) cpus: Vec<usize>,
     /// The receive buffers of each shard.
     pub(crate) buffer_count: u16,
+    /// Lines of the access log that its file did not take, where there is one.
+    pub(crate) log_lost: Option<Arc<Counter>>,
 }
 
 impl Running {

@@ -43,4 +43,5 @@ pub use reply::Reply;
 pub use request_id::{RequestId, RequestIds};
 pub use security_headers::SecurityHeaders;
 pub use time_limit::TimeLimit;
+pub(crate) use trace_context::trace_of;
 pub use trace_context::{TraceContext, TraceContexts};

@@ -106,6 +106,11 @@ struct Caller {
     is_sampled: bool,
 }
 
+/// The trace that the value of a `traceparent` names.
+pub(crate) fn trace_of(value: &[u8]) -> Option<u128> {
+    Caller::parse(value).map(|caller| caller.trace_id)
+}
+
 impl Caller {
     /// What the field says, where it comes once.
     fn of(exchange: &Exchange<'_>) -> Option<Caller> {

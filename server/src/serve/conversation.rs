@@ -17,6 +17,7 @@ use http::Method;
 use super::Site;
 use super::collect::Collect;
 use super::finished::Finished;
+use super::logged::{Asked, Logged};
 use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
@@ -51,7 +52,7 @@ pub(super) struct Conversation {
     /// Whether the head of an answer is written whose content is not: nothing else may be written.
     pub(super) is_answering: bool,
     /// Whether the body that is being received came with a HEAD.
-    is_body_of_head: bool,
+    pub(super) is_body_of_head: bool,
     /// Whether bytes of a next request were there when the present one began.
     pub(super) is_followed: bool,
     /// How many requests are still answered in a drain because others have come behind them.
@@ -70,6 +71,8 @@ pub(super) struct Conversation {
     pub(super) began: Moment,
     /// Whether a head was accepted whose answer is not whole.
     pub(super) is_in_exchange: bool,
+    /// What is kept for the records, where there are any.
+    pub(super) logged: Option<Box<Logged>>,
     /// The exchange whose answer's content is being made and sent.
     pub(super) streamed: Option<Box<Finished>>,
 }
@@ -127,6 +130,7 @@ pub(super) enum Answer {
 
 impl Conversation {
     pub(super) fn new(shard: &Rc<Shard>, site: &Rc<Site>, stream: Stream) -> Conversation {
+        let logged = Logged::new(site, &stream);
         Conversation {
             shard: Rc::clone(shard),
             site: Rc::clone(site),
@@ -151,6 +155,7 @@ impl Conversation {
             send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
             began: shard.now(),
             is_in_exchange: false,
+            logged,
             streamed: None,
         }
     }
@@ -380,17 +385,12 @@ impl Conversation {
         let keeps_alive = head.keeps_alive && !self.is_last();
         let (is_head, version) = (head.method == Method::HEAD, head.version);
         let facts = RequestFacts { is_head, version, keeps_alive, closes_unread };
+        if self.is_refused {
+            return self.shed(head, bytes, fields, facts);
+        }
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts, common);
-        if self.is_refused {
-            site.shed(&mut responder);
-            let (status, keeps_alive, rest) = responder.finish();
-            self.end_exchange(keeps_alive);
-            let route = site.table.own_activity();
-            self.note_answer(route, status, self.shard.now(), start, &rest);
-            return Answer::Done(rest);
-        }
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
         let Found { route, endpoint, params, path_rest } = found;
@@ -418,11 +418,17 @@ impl Conversation {
         });
         match running {
             Some(call) if ended => {
+                if let Some(logged) = &mut self.logged {
+                    logged.note(&site, None, &Asked::of(&exchange), route.activity);
+                }
                 self.in_flight = InFlight::count(&site.overload);
                 Answer::Pending(call, facts)
             }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
+                if let Some(logged) = &mut self.logged {
+                    logged.note(&site, Some(status), &Asked::of(&exchange), route.activity);
+                }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);
                 if !matches!(rest, Rest::Nothing) {
@@ -461,24 +467,5 @@ impl Conversation {
         self.end_exchange(keeps_alive);
         self.note_answer(self.activity, status, pending.called, start, &rest);
         Poll::Ready(rest)
-    }
-
-    /// Answers a request that broke a rule; nothing may follow. `input` is what there is of its
-    /// head, where it broke there.
-    #[cold]
-    pub(super) fn refuse(&mut self, error: ProtocolError, input: &[u8]) {
-        self.site.stats.refused[error.index()].add(1);
-        if self.is_answering || matches!(self.phase, Phase::Discard(_)) {
-            // Its request is answered already: the peer would take this for an answer to the next.
-            return;
-        }
-        let is_to_head = match self.phase {
-            Phase::Heads => input.trim_ascii_start().starts_with(b"HEAD "),
-            _ => self.is_body_of_head,
-        };
-        self.ready_out();
-        self.site.stats.count_response(error.status());
-        let mut common = self.site.common.borrow_mut();
-        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
     }
 }

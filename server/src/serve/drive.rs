@@ -84,6 +84,7 @@ impl Conversation {
         let Err(ended) = self.run().await;
         self.note_end();
         self.end(ended).await;
+        self.log_end();
         ended.reason()
     }
 

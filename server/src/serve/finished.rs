@@ -19,6 +19,7 @@ use corelane_runtime::{Activity, Moment, Shard};
 use http::StatusCode;
 
 use super::conversation::Conversation;
+use crate::records::Recorder;
 use crate::response::Rest;
 use crate::stats::{ServerStats, Slow, class_of};
 
@@ -92,6 +93,7 @@ impl Conversation {
     fn finish(&mut self, finished: &Finished) {
         self.is_in_exchange = false;
         self.site.tally.note(&self.shard, finished);
+        self.log_answer(finished.status, finished.bytes);
     }
 }
 
@@ -99,6 +101,8 @@ impl Conversation {
 pub(crate) struct Tally {
     stats: Arc<ServerStats>,
     slow_threshold: Duration,
+    /// What writes them down.
+    pub(super) recorder: Option<Recorder>,
     /// Those that began in it as well, by route.
     fresh: Box<[Fresh]>,
     /// The routes that have any of those.
@@ -117,11 +121,15 @@ struct Fresh {
 
 impl Tally {
     /// For a shard whose routes are counted already.
-    pub(crate) fn new(stats: Arc<ServerStats>, slow_threshold: Duration) -> Tally {
+    pub(crate) fn new(
+        stats: Arc<ServerStats>,
+        slow_threshold: Duration,
+        recorder: Option<Recorder>,
+    ) -> Tally {
         let fresh: Box<[Fresh]> = stats.routes().iter().map(|_| Fresh::default()).collect();
         let touched = RefCell::new(Vec::with_capacity(fresh.len()));
         let (began, late) = (Cell::default(), RefCell::default());
-        Tally { stats, slow_threshold, fresh, touched, began, late }
+        Tally { stats, slow_threshold, recorder, fresh, touched, began, late }
     }
 
     fn note(&self, shard: &Shard, finished: &Finished) {
@@ -151,6 +159,9 @@ impl Tally {
         }
         for finished in self.late.borrow_mut().drain(..) {
             self.settle_late(&finished, end);
+        }
+        if let Some(recorder) = &self.recorder {
+            self.stats.access_log_dropped.add(recorder.settle(end));
         }
     }
 

@@ -6,6 +6,7 @@ mod conversation;
 mod drive;
 mod ending;
 mod finished;
+mod logged;
 mod lookup;
 mod pace;
 mod proxied;
@@ -26,6 +27,7 @@ use crate::date::CommonFields;
 use crate::http1::Fields;
 use crate::overload::Overload;
 use crate::proxy::ProxyConfig;
+use crate::records::Recorder;
 use crate::response::Responder;
 use crate::router::Table;
 use crate::stats::{Closed, ServerStats};
@@ -72,9 +74,10 @@ impl Sites {
         stats: Arc<ServerStats>,
         connections_max: usize,
         slow_threshold: Duration,
+        recorder: Option<Recorder>,
     ) -> Sites {
         stats.set_routes(&table.names);
-        let tally = Rc::new(Tally::new(Arc::clone(&stats), slow_threshold));
+        let tally = Rc::new(Tally::new(Arc::clone(&stats), slow_threshold, recorder));
         let house = Rc::new(Room::new(connections_max, None));
         Sites { table, stats, tally, house, sites: Vec::new() }
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use corelane::middleware::compression;
-use corelane::{Address, App, Coding, ConfigError, Cores, Files, Server, files};
+use corelane::{Address, Admin, App, Coding, ConfigError, Cores, Files, Server, files};
+
+use crate::logs::AccessOptions;
 
 /// Serves the files of a directory until Ctrl-C or SIGTERM, and finishes what is under way then.
 #[derive(Debug, Args)]
@@ -34,12 +36,17 @@ pub(crate) struct Options {
     /// Compresses text for clients that take zstd, gzip or br
     #[arg(long)]
     compress: bool,
+    /// Where metrics, health and a live page are: IP:PORT or unix:PATH [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<Address>,
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Prints nothing when it is ready
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    access: AccessOptions,
 }
 
 impl Options {
@@ -59,6 +66,14 @@ impl Options {
         }
         files
     }
+
+    fn admin(&self) -> Option<Admin> {
+        let admin = Admin::new(self.admin.clone()?).show("directory", self.directory.display());
+        Some(match self.access.file() {
+            Some(file) => admin.show("access_log", file.display()),
+            None => admin,
+        })
+    }
 }
 
 /// Serves until a signal ends it.
@@ -66,6 +81,8 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     check_directory(&options.directory)?;
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
     let app = if options.compress { app.layer(compression()) } else { app };
+    let app = options.admin().into_iter().fold(app, App::admin);
+    let app = options.access.log().into_iter().fold(app, App::access_log);
     let app = options.listen.iter().cloned().fold(app, App::listen);
     let app = options.pid_file.iter().fold(app, App::pid_file);
     let server = app.inherit().start(())?;
@@ -91,4 +108,9 @@ fn announce(server: &Server, options: &Options) {
     // A closed standard output must not end the server.
     let _ = writeln!(out, "{}", server.ready_line());
     let _ = writeln!(out, "files of {}; Ctrl-C ends it", directory.display());
+    match server.admin_address() {
+        Some(Address::Tcp(admin)) => _ = writeln!(out, "metrics and a live page at http://{admin}"),
+        Some(admin) => _ = writeln!(out, "metrics and a live page at {admin}"),
+        None => {}
+    }
 }

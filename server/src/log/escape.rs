@@ -1,0 +1,102 @@
+//! Text of peers, made harmless: no byte of it can end a line, or be a command to a terminal.
+
+/// Writes `bytes` between quotes as the Common Log Format has them: a quote or backslash is
+/// preceded by a backslash, and every byte that is no visible ASCII or blank is `\xHH`.
+pub(super) fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b' '..=b'~' => out.push(*byte),
+            _ => out.extend_from_slice(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Writes `bytes` as a JSON string (RFC 8259 section 7) in ASCII. What is no UTF-8 becomes
+/// U+FFFD.
+pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                ' '..='~' => out.push(character as u8),
+                _ => unicode(out, character),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            unicode(out, char::REPLACEMENT_CHARACTER);
+        }
+    }
+    out.push(b'"');
+}
+
+/// Writes `bytes` as a value of logfmt: as it is where that is unmistakable, else in quotes.
+pub(super) fn logfmt(out: &mut Vec<u8>, bytes: &[u8]) {
+    let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        out.extend_from_slice(bytes);
+    } else {
+        json(out, bytes);
+    }
+}
+
+fn unicode(out: &mut Vec<u8>, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        let [high, low] = unit.to_be_bytes();
+        out.extend_from_slice(b"\\u");
+        out.extend([high >> 4, high & 15, low >> 4, low & 15].map(digit));
+    }
+}
+
+/// `value < 16`
+fn digit(value: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(value)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], expected: [&str; 3]) {
+        for (write, expected) in [quoted, json, logfmt].into_iter().zip(expected) {
+            let mut out = Vec::new();
+            write(&mut out, bytes);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_plain_stays() {
+        check(b"/a?b", ["\"/a?b\"", "\"/a?b\"", "/a?b"]);
+        check(b"", ["\"\"", "\"\"", "\"\""]);
+        check(b"a b", ["\"a b\"", "\"a b\"", "\"a b\""]);
+        check(b"a=b", ["\"a=b\"", "\"a=b\"", "\"a=b\""]);
+    }
+
+    #[test]
+    fn what_could_mislead_is_escaped() {
+        check(b"\"\\", ["\"\\\"\\\\\"", "\"\\\"\\\\\"", "\"\\\"\\\\\""]);
+        let json = "\"\\u000d\\u000a\\u001b\\u0000\\u007f\"";
+        check(b"\r\n\x1b\0\x7f", ["\"\\x0d\\x0a\\x1b\\x00\\x7f\"", json, json]);
+        // A control character of Latin-1, a line separator, one beyond the first plane.
+        let json = "\"\\u0085\\u2028\\ud83d\\ude00\"";
+        let quoted = "\"\\xc2\\x85\\xe2\\x80\\xa8\\xf0\\x9f\\x98\\x80\"";
+        check("\u{85}\u{2028}\u{1f600}".as_bytes(), [quoted, json, json]);
+        check(b"a\xffb", ["\"a\\xffb\"", "\"a\\ufffdb\"", "\"a\\ufffdb\""]);
+    }
+
+    #[test]
+    fn every_byte_comes_out_as_visible_ascii() {
+        for byte in 0..=255u8 {
+            for write in [quoted, json, logfmt] {
+                let mut out = Vec::new();
+                write(&mut out, &[byte, b'x', byte]);
+                assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{byte}: {out:?}");
+            }
+        }
+    }
+}

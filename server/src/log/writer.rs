@@ -1,0 +1,247 @@
+//! The thread of the access log: lines of entries, in pieces, to where they go.
+
+use std::io;
+use std::sync::Arc;
+
+use corelane_runtime::{CheckedConfig, ConfigError, Counter, RuntimeError};
+
+use super::access::{AccessLog, Settings};
+use super::format::AccessFormat;
+use super::sink::Sink;
+use super::stamp::Stamp;
+use crate::error::Result;
+use crate::records::{Clerk, Desk, Entry, Recorder, Recorders};
+
+/// Bytes of lines that are written at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The running writer. Dropping it writes what is left, and ends it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(super) desk: Desk,
+    /// Lines that the file did not take.
+    pub(crate) lost: Arc<Counter>,
+}
+
+/// Opens the log, where there is to be one, and starts its writer: one recorder for each shard.
+///
+/// # Errors
+/// The file can not be opened, or no thread can be started.
+pub(crate) fn start(
+    log: Option<AccessLog>,
+    config: &CheckedConfig,
+) -> Result<(Option<Writer>, Recorders)> {
+    let Some(log) = log else { return Ok((None, Recorders::default())) };
+    let name = log.target.to_string();
+    let sink = Sink::open(log.target)
+        .map_err(|error| ConfigError::new("access_log", format!("{name}: {error}")))?;
+    let started = write_to(sink, log.settings, config).map_err(RuntimeError::Thread)?;
+    let (writer, recorders) = started;
+    Ok((Some(writer), Recorders::new(recorders)))
+}
+
+fn write_to(
+    sink: Sink,
+    settings: Settings,
+    config: &CheckedConfig,
+) -> io::Result<(Writer, Vec<Recorder>)> {
+    let lost = Arc::new(Counter::default());
+    let lines = Lines {
+        sink,
+        format: settings.format,
+        stamp: Stamp::new(0),
+        text: Vec::new(),
+        count: 0,
+        lost: Arc::clone(&lost),
+    };
+    let (desk, outlets) = Desk::start("access-log", config, settings.ring_bytes, lines)?;
+    let outlets = outlets.into_iter().enumerate();
+    let recorders = outlets.map(|(shard, outlet)| Recorder::new(shard, settings, outlet));
+    Ok((Writer { desk, lost }, recorders.collect()))
+}
+
+/// What makes the lines.
+struct Lines {
+    sink: Sink,
+    format: AccessFormat,
+    stamp: Stamp,
+    /// Lines that are not written yet, and how many.
+    text: Vec<u8>,
+    count: u64,
+    lost: Arc<Counter>,
+}
+
+impl Clerk for Lines {
+    fn take(&mut self, entry: &Entry<'_>) {
+        self.stamp.set(entry.ended_nanos / 1_000_000_000);
+        self.format.write(&mut self.text, entry, &self.stamp);
+        self.count += 1;
+        if self.text.len() >= PIECE_BYTES {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 && !self.sink.write(&self.text) {
+            self.lost.add(count);
+        }
+        self.text.clear();
+    }
+
+    fn reopen(&mut self) {
+        self.sink.reopen();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+    use std::time::Duration;
+
+    use corelane_runtime::{Config, Cores, Moment, Topology};
+    use http::StatusCode;
+
+    use super::*;
+    use crate::records::Outcome;
+
+    fn start(log: AccessLog) -> (Writer, Recorder) {
+        let cpu = Topology::detect().cpus()[0];
+        let config = Config { cores: Cores::List(vec![cpu]), ..Config::default() };
+        let config = config.checked(&Topology::detect()).expect("a configuration");
+        let sink = Sink::open(log.target).expect("open");
+        let (writer, mut recorders) = write_to(sink, log.settings, &config).expect("start");
+        (writer, recorders.remove(0))
+    }
+
+    const FINE: Outcome =
+        Outcome { ended_nanos: 0, began: Moment::from_nanos(0), bytes: 0, status: StatusCode::OK };
+
+    /// What the shard does with an exchange whose answer is ready at once.
+    fn note(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
+        if let Some(chosen) = recorder.choose(Some(outcome.status)) {
+            recorder.finish(recorder.draft(chosen, asked), outcome);
+        }
+    }
+
+    /// An exchange and its turn; whether the ring took it.
+    fn record(recorder: &Recorder, target: &str) -> bool {
+        let asked = Entry { method: b"GET", target: target.as_bytes(), ..Entry::default() };
+        note(recorder, &asked, &FINE);
+        recorder.settle(Moment::from_nanos(0)) == 0
+    }
+
+    /// A file on a disk that takes each write only when the test lets it.
+    struct SlowDisk {
+        let_through: Receiver<()>,
+        written: Sender<Vec<u8>>,
+        asked: SyncSender<()>,
+    }
+
+    impl Write for SlowDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.asked.try_send(());
+            // Without a test any more, everything passes.
+            let _ = self.let_through.recv();
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_slow_disk_costs_lines_and_never_the_shard() {
+        let (pass, let_through) = channel();
+        let (written, lines) = channel();
+        let (asked, is_asked) = sync_channel(1);
+        let disk = SlowDisk { let_through, written, asked };
+        let log = AccessLog::writer(disk).format(AccessFormat::Logfmt).ring_bytes(0);
+        let (writer, recorder) = start(log);
+        assert!(record(&recorder, "0"));
+        is_asked.recv().expect("the writer is stuck in its first write");
+        // This thread is the shard: it would hang here if it waited for the disk.
+        let taken = (1..10_000_u32).filter(|number| record(&recorder, &number.to_string()));
+        let taken = taken.count() as u32;
+        assert!(taken > 10 && taken < 9_000, "{taken} fit into the ring");
+        drop(pass);
+        drop(writer);
+        let text: Vec<u8> = lines.iter().flatten().collect();
+        let text = String::from_utf8(text).expect("ASCII");
+        let targets = text.lines().map(|line| {
+            let target = line.split(' ').find_map(|pair| pair.strip_prefix("target="));
+            target.expect("a target").parse::<u32>().expect("a number")
+        });
+        // The first ones fit, each line is whole, and they stand in order.
+        assert!(targets.eq(0..=taken), "{taken}: {text}");
+    }
+
+    /// The statuses that are written, of exchanges with these statuses and milliseconds.
+    fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
+        let (writer, recorder) = start(log);
+        for (status, millis) in exchanges {
+            let status = StatusCode::from_u16(*status).expect("a status");
+            note(&recorder, &Entry::default(), &Outcome { status, ..FINE });
+            recorder.settle(Moment::from_nanos(millis * 1_000_000));
+        }
+        drop(writer);
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
+        text.lines().map(|line| status(line).expect("a status")).collect()
+    }
+
+    #[test]
+    fn sampling_never_leaves_out_what_failed_or_was_slow() {
+        let fine: Vec<(u16, u64)> = (200..207).map(|status| (status, 0)).collect();
+        let third = |log: AccessLog| log.sample_one_in(3);
+        assert_eq!(written(third, &fine), [200, 203, 206]);
+        let failed = [(200, 0), (500, 0), (201, 5000), (404, 0), (503, 0)];
+        assert_eq!(written(third, &failed), [200, 500, 404, 503]);
+        let slow = |log: AccessLog| log.sample_one_in(0).slow_after(Duration::from_secs(1));
+        assert_eq!(written(slow, &[(200, 999), (201, 1000), (202, 1), (500, 0)]), [201, 500]);
+        assert!(written(|log| log.sample_one_in(0), &fine).is_empty());
+        assert_eq!(written(|log| log, &fine).len(), fine.len());
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let (writer, recorder) = start(AccessLog::file(&path));
+        let text = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        let record = |target: &'static str, path: &std::path::Path| {
+            assert!(super::tests::record(&recorder, target));
+            while !text(path).contains(target) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        record("/first", &path);
+        std::fs::rename(&path, &old).expect("rename");
+        record("/second", &old);
+        writer.desk.reopen();
+        record("/third", &path);
+        assert!(!text(&path).contains("/second") && !text(&old).contains("/third"));
+        // A directory that is not there any more: what is open is gone on with.
+        std::fs::rename(folder.path(), folder.path().with_extension("moved")).expect("rename");
+        writer.desk.reopen();
+        record("/fourth", &folder.path().with_extension("moved").join("access.log"));
+        std::fs::rename(folder.path().with_extension("moved"), folder.path()).expect("rename");
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_counts_them() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let (writer, recorder) = start(AccessLog::writer(full));
+        for _ in 0..3 {
+            assert!(record(&recorder, "/"));
+        }
+        let lost = Arc::clone(&writer.lost);
+        drop(writer);
+        assert_eq!(lost.value(), 3);
+    }
+}

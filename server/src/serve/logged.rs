@@ -1,0 +1,157 @@
+//! What the records hear of a conversation: the request when its handler was called, the answer
+//! when it is written.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use corelane_runtime::{Activity, Stream};
+use http::{StatusCode, Version};
+
+use super::Site;
+use super::conversation::Conversation;
+use crate::extract::Exchange;
+use crate::http1::{Field, Head};
+use crate::middleware::{TraceContext, trace_of};
+use crate::records::{Draft, Entry, Outcome, Recorder};
+
+/// What nginx made usual for a client that went away before it was answered.
+const CLIENT_GONE: u16 = 499;
+
+/// What a conversation keeps for the records; there is none where nothing is recorded.
+pub(super) struct Logged {
+    /// Asked for once: it takes a system call.
+    peer: Option<SocketAddr>,
+    /// What is to be recorded of the present exchange.
+    draft: Option<Draft>,
+}
+
+/// A request as the records see it.
+pub(super) struct Asked<'a> {
+    pub(super) head: &'a Head,
+    /// The bytes of the head, to which the spans refer.
+    pub(super) bytes: &'a [u8],
+    pub(super) fields: &'a [Field],
+    /// For whom a proxy has connected.
+    pub(super) proxied: Option<&'a SocketAddr>,
+    /// Its trace, where middleware has seen to that.
+    pub(super) context: Option<Rc<TraceContext>>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn of(exchange: &'a Exchange<'_>) -> Asked<'a> {
+        Asked {
+            head: exchange.head,
+            bytes: exchange.bytes,
+            fields: &exchange.fields,
+            proxied: exchange.peer.proxied,
+            context: exchange.extension(),
+        }
+    }
+}
+
+impl Logged {
+    /// Boxed, so that a connection has no room for it where nothing is recorded.
+    pub(super) fn new(site: &Site, stream: &Stream) -> Option<Box<Logged>> {
+        site.tally.recorder.as_ref()?;
+        let peer = stream.peer_address().ok().flatten();
+        Some(Box::new(Logged { peer, draft: None }))
+    }
+
+    /// Copies what is known of a request, where it may be recorded: `status` is that of its answer
+    /// where there is one already.
+    pub(super) fn note(
+        &mut self,
+        site: &Site,
+        status: Option<StatusCode>,
+        asked: &Asked<'_>,
+        route: Activity,
+    ) {
+        let Some(recorder) = &site.tally.recorder else { return };
+        let Some(chosen) = recorder.choose(status) else { return };
+        let client = client(site, asked.proxied.or(self.peer.as_ref()), asked);
+        let route = site.table.names.get(route.index()).map_or("", String::as_str);
+        self.draft = Some(recorder.draft(chosen, &Entry { client, ..entry(asked, route) }));
+    }
+}
+
+/// The client's address: see [`ClientAddress`](crate::ClientAddress).
+fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<std::net::IpAddr> {
+    let fields = asked.fields.iter().map(|field| {
+        let name = std::str::from_utf8(field.name.of(asked.bytes)).unwrap_or_default();
+        (name, field.value.of(asked.bytes))
+    });
+    site.proxy.client(peer.copied(), fields)
+}
+
+fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
+    let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
+    for field in asked.fields {
+        let (name, value) = (field.name.of(asked.bytes), field.value.of(asked.bytes));
+        if name.eq_ignore_ascii_case(b"referer") {
+            referer = value;
+        } else if name.eq_ignore_ascii_case(b"user-agent") {
+            user_agent = value;
+        } else if name.eq_ignore_ascii_case(b"traceparent") {
+            // W3C Trace Context, section 3.2.2: a field that comes twice counts as none.
+            traceparent = Some(if traceparent.is_none() { value } else { b"" });
+        }
+    }
+    let trace_id = match &asked.context {
+        Some(context) => Some(context.trace_id),
+        None => traceparent.and_then(trace_of),
+    };
+    Entry {
+        minor_version: u8::from(asked.head.version != Version::HTTP_10),
+        method: asked.head.method.as_str().as_bytes(),
+        target: asked.head.target.of(asked.bytes),
+        route: route.as_bytes(),
+        referer,
+        user_agent,
+        trace_id: trace_id.unwrap_or_default(),
+        ..Entry::default()
+    }
+}
+
+impl Conversation {
+    /// The answer to the drafted request is whole.
+    pub(super) fn log_answer(&mut self, status: StatusCode, bytes: u64) {
+        let Some(draft) = self.logged.as_mut().and_then(|logged| logged.draft.take()) else {
+            return;
+        };
+        let site = Rc::clone(&self.site);
+        if let Some(recorder) = &site.tally.recorder {
+            self.record(recorder, draft, status, bytes);
+        }
+    }
+
+    /// The connection ends: what is drafted was not answered, or not wholly.
+    pub(super) fn log_end(&mut self) {
+        let answered = self.streamed.as_ref().map(|finished| (finished.status, finished.bytes));
+        let gone = || StatusCode::from_u16(CLIENT_GONE).ok().map(|status| (status, 0));
+        if let Some((status, bytes)) = answered.or_else(gone) {
+            self.log_answer(status, bytes);
+        }
+    }
+
+    /// A request was refused: where nothing is drafted of it, all that is known is who sent it.
+    pub(super) fn log_refusal(&mut self, status: StatusCode, bytes: u64) {
+        let Some(logged) = &self.logged else { return };
+        if logged.draft.is_some() {
+            return self.log_answer(status, bytes);
+        }
+        let site = Rc::clone(&self.site);
+        let Some(recorder) = &site.tally.recorder else { return };
+        let Some(chosen) = recorder.choose(Some(status)) else { return };
+        let peer = self.proxied.as_deref().or(logged.peer.as_ref());
+        let client = peer.map(|address| address.ip().to_canonical());
+        let draft = recorder.draft(chosen, &Entry { client, ..Entry::default() });
+        self.began = self.shard.now();
+        self.record(recorder, draft, status, bytes);
+    }
+
+    fn record(&self, recorder: &Recorder, draft: Draft, status: StatusCode, bytes: u64) {
+        self.shard.ask_turn_end();
+        let ended_nanos = self.shard.wall_seconds() * 1_000_000_000;
+        recorder.finish(draft, &Outcome { ended_nanos, began: self.began, status, bytes });
+    }
+}

@@ -25,9 +25,6 @@ use crate::timer::Wheel;
 use crate::turn_end::TurnEnd;
 use crate::world::{Completion, Host, Wait, World};
 
-/// How many completions beforehand the slot of one is brought near.
-const LOOK_AHEAD: usize = 4;
-
 thread_local! {
     /// The shard whose turn it is on this thread.
     static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
@@ -260,13 +257,7 @@ impl Shard {
         self.read_clock(world);
         let mut has_progressed = !completions.is_empty();
         self.stats.completions.add(completions.len() as u64);
-        for (index, completion) in completions.iter().enumerate() {
-            if let Some(ahead) = completions.get(index + LOOK_AHEAD) {
-                self.driver.expect(ahead);
-            }
-            self.driver.complete(*completion);
-        }
-        completions.clear();
+        self.driver.complete_all(&mut completions);
         self.completions.replace(completions);
         let fired = self.wheel.borrow_mut().advance(self.now());
         self.stats.timers_fired.add(fired as u64);

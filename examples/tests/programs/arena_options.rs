@@ -76,7 +76,8 @@ fn a_port_in_use_is_the_machines_problem() {
 fn help_says_every_option() {
     let ended = run(ARENA, &["--help"]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    for option in ["--listen", "--cores", "--balance", "--admin", "--spin", "--dataset", "--config"] {
+    for option in ["--listen", "--cores", "--balance", "--admin", "--spin", "--dataset", "--config"]
+    {
         assert!(ended.output.contains(option), "{}", ended.output);
     }
 }

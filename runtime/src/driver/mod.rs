@@ -40,6 +40,9 @@ use operation::{Half, Kind, Operation, SlotKey, Token};
 use slots::SlotTable;
 use stream::StreamSlot;
 
+/// How many completions beforehand the slot of one is brought near.
+const LOOK_AHEAD: usize = 4;
+
 /// The bounds of one shard's driver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -138,14 +141,19 @@ impl Driver {
         std::mem::take(&mut self.state.borrow_mut().awaits_sends)
     }
 
-    /// Brings near what [`complete`](Driver::complete) will look at.
-    #[inline]
-    pub(crate) fn expect(&self, completion: &Completion) {
-        self.state.borrow().slots.prefetch(completion.token.slot());
+    /// Applies completions in their order, and empties the list.
+    pub(crate) fn complete_all(&self, completions: &mut Vec<Completion>) {
+        for (index, completion) in completions.iter().enumerate() {
+            if let Some(ahead) = completions.get(index + LOOK_AHEAD) {
+                self.state.borrow().slots.prefetch(ahead.token.slot());
+            }
+            self.complete(*completion);
+        }
+        completions.clear();
     }
 
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.
-    pub(crate) fn complete(&self, completion: Completion) {
+    fn complete(&self, completion: Completion) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let key = completion.token.slot();

@@ -64,7 +64,11 @@ mod tests {
 
     fn check(method: Method, status: u16, version: Version, expected: BodyRule) {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(BodyRule::of(method == Method::HEAD, status, version), expected, "{method} {status}");
+        assert_eq!(
+            BodyRule::of(method == Method::HEAD, status, version),
+            expected,
+            "{method} {status}"
+        );
     }
 
     #[test]

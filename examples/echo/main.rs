@@ -1,7 +1,7 @@
 //! The echo: says back what it was sent, for those who test servers and clients.
 //!
 //! ```text
-//!   curl http://127.0.0.1:8080/                                 OK
+//!   curl http://127.0.0.1:8080/                                 OK, with an entity tag
 //!   curl --data hello http://127.0.0.1:8080/                    hello, with the type that it had
 //!   curl http://127.0.0.1:8080/echo                             the request's fields, one a line
 //!   curl --cookie 'a=b; c=d' http://127.0.0.1:8080/cookie       a=b and c=d, one a line
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use clap::Parser;
+use corelane::middleware::EntityTags;
 use corelane::{
     App, Exchange, FromRequest, HeaderValue, Headers, IntoResponse, MethodRouter, Response, get,
     header,
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 
 fn app() -> App {
     App::new()
-        .route("/", get(async |_body: Bytes| "OK").post(body))
+        .route("/", get(async |_body: Bytes| "OK").post(body).layer(EntityTags))
         .route("/echo", lines(async |lines: FieldLines, _body: Bytes| plain(lines.0)))
         .route("/cookie", get(cookies).post(cookies))
 }

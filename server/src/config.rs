@@ -53,9 +53,10 @@ pub struct ServerConfig {
     /// The least rate at which a peer must take its answers, in bytes per second. Default 500.
     pub send_bytes_per_second_min: u64,
     /// How long a connection that the server closes is listened to, so that a reset does not eat
-    /// the last answer. Default 1 s, and 64 KiB at most.
+    /// the last answer. Default 1 s.
     pub linger_timeout: Duration,
-    /// Bytes that are received while lingering. Default 64 KiB.
+    /// Bytes that are received while lingering. Default 32 MiB: many a client sends all of a body
+    /// before it reads why that was refused.
     pub linger_bytes_max: usize,
     /// How long an exchange takes that counts as slow: the last 16 of a shard are kept, for the
     /// live page. Default 50 ms: people begin to notice. One for the whole application.
@@ -91,7 +92,7 @@ impl Default for ServerConfig {
             send_timeout: Duration::from_secs(30),
             send_bytes_per_second_min: 500,
             linger_timeout: Duration::from_secs(1),
-            linger_bytes_max: 64 * 1024,
+            linger_bytes_max: 32 << 20,
             slow_threshold: Duration::from_millis(50),
             proxy: ProxyConfig::default(),
             overload: OverloadConfig::default(),

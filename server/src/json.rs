@@ -159,6 +159,11 @@ mod tests {
         for text in ["", "{", "{\"x\":1", "[1", "{\"x\":NaN}", "{\"x\":1}}", "\u{1}", "{'x':1}"] {
             check(text, Err(StatusCode::BAD_REQUEST));
         }
+        // What no standard text is, whatever it might be meant for.
+        for text in ["{\"x\":1e400}", "{\"\\ud800\":1,\"x\":1}", "{\"x\":01}", "{\"x\":Infinity}"] {
+            check(text, Err(StatusCode::BAD_REQUEST));
+        }
+        check("{\"x\":1,\"x\":2}", Err(StatusCode::UNPROCESSABLE_ENTITY));
         for text in ["[1]", "{}", "{\"x\":\"1\"}", "{\"x\":1.5}", "{\"x\":3000000000}"] {
             check(text, Err(StatusCode::UNPROCESSABLE_ENTITY));
         }

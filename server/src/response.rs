@@ -131,14 +131,14 @@ impl<'a> Responder<'a> {
         self.status.get_or_insert(status);
     }
 
-    /// Adds fields to what is written next.
-    pub(crate) fn add_headers(&mut self, headers: HeaderMap) {
-        if headers.is_empty() {
-            return;
+    /// Adds fields to what is written next. What is there was added by somebody further outside,
+    /// and wins over a field of the same name.
+    pub(crate) fn add_headers(&mut self, mut headers: HeaderMap) {
+        if let Some(outer) = self.headers.take() {
+            headers.extend(outer);
         }
-        match &mut self.headers {
-            Some(present) => present.extend(headers),
-            none => *none = Some(headers),
+        if !headers.is_empty() {
+            self.headers = Some(headers);
         }
     }
 
@@ -292,7 +292,11 @@ impl<'a> Responder<'a> {
         let headers = self.headers.take().map(|headers| self.obeyed(headers, rule));
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
-        encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        if status == StatusCode::UPGRADE_REQUIRED {
+            encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
+        } else {
+            encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        }
         let has_type = headers.as_ref().is_some_and(|all| all.contains_key(header::CONTENT_TYPE));
         if !content_type.is_empty() && !has_type && rule.may_have_length() {
             self.out.extend_from_slice(b"content-type: ");
@@ -344,13 +348,18 @@ fn drop_repeated_fields(headers: &mut HeaderMap) {
     if headers.len() == headers.keys_len() {
         return;
     }
-    const SINGLE: [HeaderName; 6] = [
+    const SINGLE: [HeaderName; 11] = [
         header::CONTENT_TYPE,
         header::CONTENT_RANGE,
+        header::CONTENT_DISPOSITION,
+        header::CONTENT_LOCATION,
         header::ETAG,
         header::LAST_MODIFIED,
         header::LOCATION,
         header::RETRY_AFTER,
+        header::AGE,
+        header::EXPIRES,
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
     ];
     for name in SINGLE {
         let last = headers.get_all(&name).iter().next_back().cloned();

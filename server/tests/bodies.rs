@@ -15,6 +15,15 @@ async fn echo(body: RequestBody) -> BodyStream {
     BodyStream::new(body.map(|chunk| chunk.map(|chunk| chunk.into_bytes())))
 }
 
+/// In how many pieces the body was handed over, and how many bytes those had.
+async fn count_pieces(mut body: RequestBody) -> Result<String, corelane::RequestBodyError> {
+    let (mut count, mut size) = (0, 0);
+    while let Some(chunk) = body.chunk().await {
+        (count, size) = (count + 1, size + chunk?.len());
+    }
+    Ok(format!("{count} {size}"))
+}
+
 fn start() -> TestServer {
     let app = App::new()
         .route("/get", get(async || "got"))
@@ -28,6 +37,7 @@ fn start() -> TestServer {
                 body.collect_up_to(1 << 20).await.map(|body| body.len().to_string())
             }),
         )
+        .route("/pieces", post(count_pieces))
         .route(
             "/first",
             post(async |mut body: RequestBody| {
@@ -171,6 +181,22 @@ fn read_until(client: &mut Client, end: &[u8]) -> Vec<u8> {
         bytes.extend_from_slice(&buffer[..size]);
     }
     bytes
+}
+
+/// A piece costs more than a byte: whoever sends a byte a chunk must not make as many of them.
+#[test]
+fn small_chunks_are_handed_over_together() {
+    let server = start();
+    let mut client = server.connect();
+    let head = request("POST", "/pieces", "Transfer-Encoding: chunked\r\n");
+    for (size, pieces_max) in [(1, 1000), (7, 1000), (10_000, 200)] {
+        client.send([head.as_bytes(), &chunked(&[b'x'; 100_000], size)].concat());
+        let response = client.response();
+        let (pieces, bytes) = response.text().split_once(' ').expect("two numbers");
+        assert_eq!(bytes, "100000", "chunks of {size}");
+        assert!(pieces.parse::<u32>().expect("a number") < pieces_max, "{size}: {pieces} pieces");
+    }
+    server.stop();
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
-use corelane::{App, BodyStream, HeaderName, HeaderValue, get, header, post};
+use corelane::{
+    App, BodyStream, HeaderName, HeaderValue, Multipart, MultipartError, get, header, post,
+};
 use support::{TestServer, eventually};
 
 fn start() -> TestServer {
@@ -20,8 +22,21 @@ fn start() -> TestServer {
         .route("/large", get(async || Bytes::from(vec![b'x'; 1 << 20])))
         .route("/stream", get(stream))
         .route("/echo", post(async |body: Bytes| body).body_bytes_max(8 << 20))
+        .route("/form", post(form).body_bytes_max(8 << 20))
         .route("/page", get(page));
     TestServer::start(app)
+}
+
+/// The parts of a form, with what is said about each file, and their sizes.
+async fn form(mut form: Multipart) -> Result<String, MultipartError> {
+    let mut listed = Vec::new();
+    while let Some(part) = form.next_part().await? {
+        let name = part.name().to_owned();
+        let media = part.content_type().unwrap_or_default().to_owned();
+        let file = part.file_name().map(|file| format!(" ({file}, {media})")).unwrap_or_default();
+        listed.push(format!("{name}{file}: {}", part.bytes().await?.len()));
+    }
+    Ok(listed.join(", "))
 }
 
 async fn page() -> ([(HeaderName, HeaderValue); 1], &'static str) {

@@ -413,6 +413,21 @@ fn what_is_not_in_its_coding_is_refused() {
             }
         }
     }
+    // RFC 7932 knows no such window; the decoder would keep a gigabyte for it.
+    let params = brotli::enc::BrotliEncoderParams {
+        large_window: true,
+        lgwin: 25,
+        quality: 5,
+        ..brotli::enc::BrotliEncoderParams::default()
+    };
+    let mut encoder = brotli::CompressorWriter::with_params(Vec::new(), 4096, &params);
+    encoder.write_all(text().as_bytes()).unwrap();
+    let large_window = encoder.into_inner();
+    assert_eq!(decode_some("br", &large_window), text().as_bytes(), "it is well formed");
+    for path in ["/whole", "/stream"] {
+        let response = server.request(post_coded(path, "br", &large_window, false));
+        assert_eq!(response.status, 400, "{path}: {response:?}");
+    }
     // Nothing at all has no body to decode.
     assert_eq!(server.request(post_coded("/stream", "gzip", b"", false)).text(), "0");
     for coding in ["deflate", "compress", "gzip, br", "gzip,gzip", "x", "gzip;q=1"] {

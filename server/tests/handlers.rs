@@ -207,6 +207,18 @@ fn what_does_not_fit_is_rejected_with_the_reason() {
     server.stop();
 }
 
+/// Each field twice that is no list.
+async fn repeated() -> Response {
+    let mut response = Response::new(StatusCode::OK);
+    for name in ["age", "content-disposition", "content-location", "etag", "expires", "location"] {
+        for value in ["first", "last"] {
+            let name = HeaderName::from_static(name);
+            response.headers.append(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
 fn responses() -> App {
     App::new()
         .route("/text", get(async || "text"))
@@ -214,6 +226,12 @@ fn responses() -> App {
         .route("/bytes", get(async || Bytes::from_static(b"bytes")))
         .route("/slice", get(async || &b"slice"[..]))
         .route("/vec", get(async || vec![1u8, 2]))
+        .route("/typed-bytes", get(async || (OWN_TYPE, Bytes::from_static(b"bytes"))))
+        .route("/typed-json", get(async || (OWN_TYPE, Json(1))))
+        .route(
+            "/typed-twice",
+            get(async || (OWN_TYPE, ([(header::CONTENT_TYPE, "inner/type")], &b"bytes"[..]))),
+        )
         .route("/large", get(async || Bytes::from(vec![b'x'; 1 << 20])))
         .route("/json", get(async || Json(Item { name: "\"é".to_owned(), price: 1 })))
         .route("/unit", get(async || ()))
@@ -240,6 +258,11 @@ fn responses() -> App {
                 }
                 response
             }),
+        )
+        .route("/repeated", get(repeated))
+        .route(
+            "/upgrade",
+            get(async || (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], "no")),
         )
         .route("/close", get(async || ([(header::CONNECTION, "x, Close")], "last")))
         .route("/stream", get(async || BodyStream::new(pieces())))
@@ -273,6 +296,8 @@ fn responses() -> App {
         )
 }
 
+const OWN_TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "a/b")];
+
 const OWN_FIELDS: [(HeaderName, &str); 7] = [
     (header::CONTENT_LENGTH, "99"),
     (header::TRANSFER_ENCODING, "chunked"),
@@ -303,12 +328,15 @@ const JSON: Option<&str> = Some("application/json");
 /// Path, status, content type, length, body.
 type Expected = (&'static str, u16, Option<&'static str>, Option<&'static str>, &'static [u8]);
 
-const RESPONSES: [Expected; 22] = [
+const RESPONSES: [Expected; 25] = [
     ("/text", 200, TEXT, Some("4"), b"text"),
     ("/string", 200, TEXT, Some("6"), b"string"),
     ("/bytes", 200, BINARY, Some("5"), b"bytes"),
     ("/slice", 200, BINARY, Some("5"), b"slice"),
     ("/vec", 200, BINARY, Some("2"), &[1, 2]),
+    ("/typed-bytes", 200, Some("a/b"), Some("5"), b"bytes"),
+    ("/typed-json", 200, Some("a/b"), Some("1"), b"1"),
+    ("/typed-twice", 200, Some("a/b"), Some("5"), b"bytes"),
     ("/large", 200, BINARY, Some("1048576"), &[b'x'; 1 << 20]),
     ("/json", 200, JSON, Some("25"), "{\"name\":\"\\\"é\",\"price\":1}".as_bytes()),
     ("/unit", 200, None, Some("0"), b""),
@@ -386,6 +414,13 @@ fn fields_of_the_application_do_not_touch_the_framing() {
     assert_eq!((problem.status, problem.detail().as_str()), (409, "taken"));
     let reset = client.exchange(support::get("/reset-stream"));
     assert_eq!((reset.status, reset.field("content-length")), (205, Some("0")));
+    let repeated = client.exchange(support::get("/repeated"));
+    let last: Vec<_> = repeated.fields.iter().filter(|(_, value)| value == b"last").collect();
+    assert_eq!((last.len(), repeated.field("age")), (6, Some("last")));
+    // RFC 9110 section 7.8: an intermediary must not pass Upgrade on.
+    let upgrade = client.exchange(support::get("/upgrade"));
+    assert_eq!(upgrade.field("connection"), Some("upgrade"));
+    assert_eq!((upgrade.status, upgrade.field("upgrade")), (426, Some("websocket")));
     let last = client.exchange(support::get("/close"));
     assert!(last.says_close());
     client.expect_closed();
@@ -440,6 +475,10 @@ fn what_no_handler_answers() {
         ("BREW", "/get", 405, Some("GET, HEAD, OPTIONS")),
         ("PUT", "/both", 405, Some("GET, POST, HEAD, OPTIONS")),
         ("BREW", "/none", 501, None),
+        ("GET", "/none%00.html", 400, None),
+        ("GET", "/none%0d%0aX-Injected:%20true", 400, None),
+        ("BREW", "/none%7F", 400, None),
+        ("GET", "/none%20", 404, None),
         ("OPTIONS", "/get", 204, Some("GET, HEAD, OPTIONS")),
         ("OPTIONS", "/options", 200, None),
         ("OPTIONS", "/none", 404, None),

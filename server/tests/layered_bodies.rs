@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelane::middleware::{Inner, Middleware, Next, Reply, TimeLimit, compression, from_fn};
+use corelane::middleware::{
+    BearerToken, Inner, Middleware, Next, Reply, TimeLimit, authenticate, compression, from_fn,
+};
 use corelane::{
     App, BodyStream, Exchange, HeaderMap, HeaderName, HeaderValue, Headers, IntoResponse,
-    RequestBody, Response, StatusCode, Trailers, get, post,
+    RequestBody, Response, Router, StatusCode, Trailers, get, post,
 };
 use futures_util::stream;
 use support::{Client, TestServer, chunked, request};
@@ -196,6 +198,61 @@ fn limits_and_broken_framing_hold_behind_middleware() {
             assert!(response.says_close(), "{path} {body:?}");
             client.half_close();
             client.expect_closed();
+        }
+    }
+    server.stop();
+}
+
+/// The order that `docs/bodies.md` promises: the announced length against the route's limit, then
+/// middleware, from outside to inside, then what is received against the limit.
+#[test]
+fn what_is_too_large_is_refused_before_who_asks_is_known() {
+    async fn known(token: BearerToken) -> Option<()> {
+        (token.0 == "known").then_some(())
+    }
+    let body = || async |body: Bytes| body.len().to_string();
+    let limited = Router::new()
+        .route("/lower", post(body()))
+        .route("/own", post(body()).body_bytes_max(30))
+        .fallback(body())
+        .body_bytes_max(10);
+    let app = App::new()
+        .route("/default", post(body()))
+        .route("/higher", post(body()).body_bytes_max(40))
+        .nest("/in", limited)
+        .layer(authenticate("all", known));
+    let server = TestServer::start_with(app, |config| config.body_bytes_max = 20);
+    let ask = |path: &str, token: &str, fields: &str, body: &str| {
+        let fields = format!("Authorization: Bearer {token}\r\n{fields}");
+        let mut client = server.connect();
+        client.send(request("POST", path, &fields) + body);
+        let response = client.any_response_to("POST").expect("final");
+        (response.status, response.says_close())
+    };
+    for (path, limit, found) in [
+        ("/default", 20, 200),
+        ("/higher", 40, 200),
+        ("/in/lower", 10, 200),
+        ("/in/own", 30, 200),
+        ("/in/none", 10, 200),
+        ("/none", 20, 404),
+    ] {
+        for (token, answer) in [("known", found), ("none", 401)] {
+            let announced = |size: usize| format!("Content-Length: {size}\r\n");
+            let fits = ask(path, token, &announced(limit), &"x".repeat(limit));
+            assert_eq!(fits, (answer, false), "{path} {token}");
+            // Nothing of it has to be there, and nobody is asked for it.
+            let larger = announced(limit + 1);
+            for fields in [larger.clone(), larger + "Expect: 100-continue\r\n"] {
+                assert_eq!(ask(path, token, &fields, ""), (413, true), "{path} {token}");
+            }
+            // How large chunks become shows while they are received: who asks is known before.
+            let coded = "Transfer-Encoding: chunked\r\n";
+            let chunks = |size| String::from_utf8(chunked(&vec![b'x'; size], 7)).expect("text");
+            assert_eq!(ask(path, token, coded, &chunks(limit)).0, answer, "{path} {token}");
+            let larger = if answer == 200 { 413 } else { answer };
+            let refused = ask(path, token, coded, &chunks(limit + 1));
+            assert_eq!(refused, (larger, true), "{path} {token}");
         }
     }
     server.stop();

@@ -154,6 +154,16 @@ fn content_that_the_client_has_is_not_sent_again() {
     }
     assert_eq!(server.get("/tagged").field("etag"), Some("\"own\""));
     assert_eq!(server.get("/error").field("etag"), None);
+    for (method, fields, status) in [
+        ("GET", "If-Match: *\r\n".to_owned(), 200),
+        ("GET", format!("If-Match: *\r\nIf-None-Match: {tag}\r\n"), 304),
+        ("GET", format!("If-Match: {tag}\r\n"), 412),
+        ("HEAD", format!("If-Match: {}\r\nIf-None-Match: {tag}\r\n", &tag[2..]), 412),
+        ("POST", "If-Match: \"other\"\r\n".to_owned(), 200),
+    ] {
+        let response = server.request(request(method, "/", &fields));
+        assert_eq!(response.status, status, "{method} {fields:?}");
+    }
     server.stop();
 }
 
@@ -166,9 +176,13 @@ fn other_origins_may_what_they_are_allowed() {
         .expose_headers([header::ETAG])
         .allow_credentials()
         .max_age(Duration::from_secs(60));
-    let app = App::new().route("/", get(async || "hello").put(async || "put")).layer(cors).merge(
-        Router::new().route("/any", get(async || "any")).layer(Cors::new().allow_any_origin()),
-    );
+    let app = App::new()
+        .route("/", get(async || "hello").put(async || "put"))
+        .route("/varies", get(async || ([(header::VARY, "cookie")], "hello")))
+        .layer(cors)
+        .merge(
+            Router::new().route("/any", get(async || "any")).layer(Cors::new().allow_any_origin()),
+        );
     let server = TestServer::start(app);
     let ask = |method: &str, path: &str, origin: &str, more: &str| {
         server.request(request(method, path, &format!("Origin: {origin}\r\n{more}")))
@@ -193,6 +207,8 @@ fn other_origins_may_what_they_are_allowed() {
     assert_eq!((refused.status, refused.field("access-control-allow-methods")), (204, None));
     // Not a preflight: the automatic answer.
     assert!(ask("OPTIONS", "/", "https://a.example", "").field("allow").is_some());
+    let varies = ask("GET", "/varies", "https://a.example", "");
+    assert_eq!(varies.field("vary"), Some("cookie, origin"));
     let any = ask("GET", "/any", "https://b.example", "");
     assert_eq!(any.field("access-control-allow-origin"), Some("*"));
     server.stop();

@@ -293,6 +293,21 @@ fn a_refusal_reaches_a_peer_that_goes_on_sending() {
     server.stop();
 }
 
+/// As many clients do: a reset while they send would be all that they ever see.
+#[test]
+fn a_refusal_reaches_a_peer_that_sends_everything_before_it_reads() {
+    let server = TestServer::start_with(app(), |config| config.linger_timeout = support::PATIENCE);
+    for request in [sized("/body", 8 << 20), in_chunks("/body", 8 << 20), target(8 << 20)] {
+        let mut client = server.connect();
+        client.send(&request);
+        let status = client.response().status;
+        assert!(matches!(status, 413 | 414), "{status}");
+        client.expect_closed();
+    }
+    server.wait_until_quiet();
+    server.stop();
+}
+
 fn timeouts(server: &TestServer, deadline: Deadline) -> u64 {
     server.stats().timeouts[deadline as usize].value()
 }

@@ -68,6 +68,25 @@ fn it_says_back_what_it_was_sent() {
 }
 
 #[test]
+fn what_the_client_has_is_not_sent_again() {
+    let program = start();
+    let mut client = program.connect();
+    let tag = client.get("/").header("etag").unwrap().to_owned();
+    for (field, status) in [
+        (format!("If-None-Match: {tag}"), 304),
+        ("If-None-Match: *".to_owned(), 304),
+        (format!("If-None-Match: {}", tag.replace('"', "")), 200),
+        ("If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT".to_owned(), 200),
+        (format!("If-Match: {tag}"), 412),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+        let response = client.response();
+        assert_eq!(response.status, status, "{field}");
+        assert_eq!(response.header("etag").is_some(), status != 412, "{field}");
+    }
+}
+
+#[test]
 fn what_is_malformed_is_refused_and_ends_the_connection() {
     let program = start();
     for (request, status) in [
@@ -77,6 +96,8 @@ fn what_is_malformed_is_refused_and_ends_the_connection() {
         ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
         ("GET /cookie HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", 413),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ] {
         let mut client = program.connect();
         client.send(request);

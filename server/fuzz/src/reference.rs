@@ -138,6 +138,13 @@ impl Head {
             return None;
         }
         let framing = framing(&named("content-length"), &named("transfer-encoding"), is_old)?;
+        let has_lookalike = ["content_length", "transfer_encoding"]
+            .into_iter()
+            .any(|alike| !named(alike).is_empty());
+        let types = named("content-type");
+        if has_lookalike || types.iter().any(|kind| *kind != types[0]) {
+            return None;
+        }
         let says = |option: &[u8]| {
             let options = named("connection").into_iter().flat_map(list);
             options.into_iter().any(|known| known.eq_ignore_ascii_case(option))

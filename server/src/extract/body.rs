@@ -28,6 +28,10 @@ use crate::response::{IntoResponse, Response};
 /// Bytes that may wait in a channel for the handler; the socket is not read meanwhile.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
+/// What a waiting chunk counts beside its content: about what it takes in memory. A peer that sends
+/// a byte at a time must not have more of it than one that sends as much at once.
+const CHUNK_BYTES: usize = 64;
+
 /// Where an extractor takes the body from.
 pub(crate) enum Source<'a> {
     None,
@@ -272,7 +276,7 @@ impl Channel {
 
     pub(crate) fn push(&self, chunk: BodyChunk) {
         let mut state = self.0.borrow_mut();
-        state.waiting_bytes += chunk.len();
+        state.waiting_bytes += chunk.len() + CHUNK_BYTES;
         state.chunks.push_back(chunk);
         wake(&mut state);
     }
@@ -305,7 +309,7 @@ impl Channel {
     ) -> Poll<Option<Result<BodyChunk, RequestBodyError>>> {
         let mut state = self.0.borrow_mut();
         if let Some(chunk) = state.chunks.pop_front() {
-            state.waiting_bytes -= chunk.len();
+            state.waiting_bytes -= chunk.len() + CHUNK_BYTES;
             if let Some(feeder) = state.feeder.take() {
                 feeder.wake();
             }
@@ -374,5 +378,29 @@ impl FromRequest for String {
         text.map(str::to_owned).map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST).detail(format!("the body is not UTF-8: {error}"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_counted_with_what_it_takes_to_wait() {
+        let context = Context::from_waker(Waker::noop());
+        for (size, expected) in [(1, 1009), (1000, 62), (WAITING_BYTES_MAX, 1)] {
+            let channel = Channel::default();
+            let piece = vec![b'x'; size];
+            let mut count = 0;
+            while channel.poll_room(&context).is_ready() {
+                channel.push(BodyChunk::copied(&piece));
+                count += 1;
+            }
+            assert_eq!(count, expected, "{size} bytes each");
+            for _ in 0..count {
+                assert!(channel.poll_chunk(&context).is_ready());
+            }
+            assert_eq!(channel.0.borrow().waiting_bytes, 0);
+        }
     }
 }

@@ -92,10 +92,13 @@ pub(super) fn whole(stored: &Rc<Stored>, status: StatusCode) -> Response {
     Response { status, headers: stored.headers.clone(), body }
 }
 
-/// A file as the page of an error: nothing in it is the state of what was asked for.
+/// A file as the page of an error: nothing in it is the state of what was asked for, and how long
+/// the page may be kept says nothing about how long that is not there.
 pub(super) fn error_page(stored: &Rc<Stored>, status: StatusCode) -> Response {
     let mut response = whole(stored, status);
-    for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+    let of_the_page =
+        [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES, header::CACHE_CONTROL];
+    for name in of_the_page {
         response.headers.remove(name);
     }
     response

@@ -112,7 +112,8 @@ impl FileSite {
             Ok(path) => path,
             Err(PathError::Hidden) => return Err(Trouble::Missing),
             Err(PathError::Malformed) => {
-                let detail = "the path has an escape that is none, or is no UTF-8";
+                let detail =
+                    "the path has an escape that is none, a control character, or is no UTF-8";
                 return Ok(Problem::new(StatusCode::BAD_REQUEST).detail(detail).into_response());
             }
         };

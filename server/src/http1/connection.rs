@@ -169,13 +169,6 @@ impl Connection {
         }
     }
 
-    /// Whether the next byte would start a request: no head and no body is under way.
-    ///
-    /// An idle timeout applies here, a head or body deadline elsewhere.
-    pub fn is_between_requests(&self) -> bool {
-        matches!(self.state, State::Between)
-    }
-
     /// Bytes of content that the body under way still has; `None` where it is chunked, or none.
     pub fn body_bytes_left(&self) -> Option<u64> {
         match self.state {

@@ -151,6 +151,20 @@ pub fn connection(out: &mut Vec<u8>, version: Version, keeps_alive: bool) {
     }
 }
 
+/// As [`connection`], for a response that says by Upgrade which protocols there are.
+///
+/// RFC 9110 section 7.8: whoever sends Upgrade must name it in Connection, so that no intermediary
+/// passes it on.
+#[cold]
+pub fn connection_to_upgrade(out: &mut Vec<u8>, version: Version, keeps_alive: bool) {
+    let options: &[u8] = match (keeps_alive, version) {
+        (false, _) => b"close, upgrade",
+        (true, Version::HTTP_10) => b"keep-alive, upgrade",
+        (true, _) => b"upgrade",
+    };
+    line(out, b"connection", options);
+}
+
 /// Appends the empty line that ends a head.
 #[inline]
 pub fn end_head(out: &mut Vec<u8>) {
@@ -230,6 +244,13 @@ mod tests {
         check(|out| connection(out, Version::HTTP_11, true), "");
         check(|out| connection(out, Version::HTTP_11, false), "connection: close\r\n");
         check(|out| connection(out, Version::HTTP_10, true), "connection: keep-alive\r\n");
+        for (version, keeps_alive, expected) in [
+            (Version::HTTP_11, true, "connection: upgrade\r\n"),
+            (Version::HTTP_11, false, "connection: close, upgrade\r\n"),
+            (Version::HTTP_10, true, "connection: keep-alive, upgrade\r\n"),
+        ] {
+            check(|out| connection_to_upgrade(out, version, keeps_alive), expected);
+        }
     }
 
     #[test]

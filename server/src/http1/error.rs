@@ -16,7 +16,7 @@ pub enum ProtocolError {
     BlankLines,
     /// The method is not a token.
     MethodInvalid,
-    /// The method is longer than `method_bytes_max`.
+    /// The method is longer than `method_bytes_max`, but ends.
     MethodTooLong,
     /// The method is CONNECT: this server opens no tunnels.
     ConnectUnsupported,
@@ -68,6 +68,10 @@ pub enum ProtocolError {
     CodingInvalid,
     /// Transfer-Encoding names a coding besides `chunked`.
     CodingUnknown,
+    /// A field is called as one of the two about framing, but with an underscore.
+    FramingLookalike,
+    /// Content-Type came more than once, with different values.
+    TypeContradicted,
     /// The body is larger than the route takes.
     ContentTooLarge,
     /// Expect names something besides `100-continue`.
@@ -94,7 +98,7 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// Every kind, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::BlankLines,
         Self::MethodInvalid,
         Self::MethodTooLong,
@@ -123,6 +127,8 @@ impl ProtocolError {
         Self::CodingRepeated,
         Self::CodingInvalid,
         Self::CodingUnknown,
+        Self::FramingLookalike,
+        Self::TypeContradicted,
         Self::ContentTooLarge,
         Self::ExpectationUnknown,
         Self::ChunkSizeInvalid,
@@ -276,7 +282,8 @@ const TEXTS: [(ProtocolError, &str, &str); ProtocolError::ALL.len()] = [
     (
         ProtocolError::LengthInvalid,
         "length_invalid",
-        "Content-Length must be one decimal number without a sign or leading zeros.",
+        "Content-Length must be one decimal number of at most 64 bits, without a sign or \
+         leading zeros.",
     ),
     (ProtocolError::LengthRepeated, "length_repeated", "Content-Length must not be repeated."),
     (
@@ -299,6 +306,17 @@ const TEXTS: [(ProtocolError, &str, &str); ProtocolError::ALL.len()] = [
         ProtocolError::CodingUnknown,
         "coding_unknown",
         "The only transfer coding that this server understands is chunked.",
+    ),
+    (
+        ProtocolError::FramingLookalike,
+        "framing_lookalike",
+        "Content_Length and Transfer_Encoding are not accepted: some systems read them with \
+         a hyphen.",
+    ),
+    (
+        ProtocolError::TypeContradicted,
+        "type_contradicted",
+        "Content-Type must not be repeated with different values.",
     ),
     (
         ProtocolError::ContentTooLarge,

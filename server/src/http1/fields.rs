@@ -169,10 +169,17 @@ mod tests {
             field((6, 8), (10, 11)),
             field((13, 14), (16, 17)),
         ]);
+        assert_eq!((fields.len(), fields.is_empty()), (3, false));
+        assert_eq!(fields.spans()[1], field((6, 8), (10, 11)));
         assert_eq!(fields.find(bytes, "Ab"), Some(&b"2"[..]));
         assert_eq!(fields.find(bytes, "b"), None);
         assert_eq!(fields.find_all(bytes, "A").collect::<Vec<_>>(), [b"1", b"3"]);
         assert_eq!(fields.iter(bytes).nth(1), Some((&b"aB"[..], &b"2"[..])));
         assert_eq!(fields.trailers(bytes).count(), 0);
+        fields.start_trailers().push(field((0, 1), (3, 4)));
+        assert_eq!(fields.trailer_spans(), [field((0, 1), (3, 4))]);
+        assert_eq!(fields.trailers(bytes).next(), Some((&b"A"[..], &b"1"[..])));
+        fields.start_headers();
+        assert!(fields.is_empty() && fields.trailer_spans().is_empty());
     }
 }

@@ -80,14 +80,14 @@ fn judge_unusual(
     }
 }
 
-// RFC 9110 section 8.6: Content-Length = 1*DIGIT, and any value is valid, so that a recipient must
-// expect large numbers. One beyond 64 bits is a body that nobody takes. A leading zero is refused
-// by our own ruling: some parsers read it as octal, and no honest client sends it.
+// RFC 9110 section 8.6: Content-Length = 1*DIGIT, and a recipient must expect large numbers. One
+// beyond 64 bits is the length of nothing: whoever sends it hopes for an overflow. A leading zero
+// is refused by our own ruling: some parsers read it as octal, and no honest client sends it.
 fn length(value: &[u8]) -> Result<u64, ProtocolError> {
     match value {
         [b'0'] => Ok(0),
         [b'1'..=b'9', ..] if value.iter().all(u8::is_ascii_digit) => {
-            value.iter().try_fold(0u64, decimal).ok_or(ProtocolError::ContentTooLarge)
+            value.iter().try_fold(0u64, decimal).ok_or(ProtocolError::LengthInvalid)
         }
         _ => Err(ProtocolError::LengthInvalid),
     }
@@ -149,7 +149,9 @@ mod tests {
         check(&["0"], &[], Ok(Framing::Length(0)));
         check(&["5"], &[], Ok(Framing::Length(5)));
         check(&["18446744073709551615"], &[], Ok(Framing::Length(u64::MAX)));
-        check(&["18446744073709551616"], &[], Err(ProtocolError::ContentTooLarge));
+        for bad in ["18446744073709551616", "18446744073709551620", "99999999999999999999"] {
+            check(&[bad], &[], Err(ProtocolError::LengthInvalid));
+        }
         for bad in ["", "+5", "-1", "-0", "0x5", "5_0", "5 0", "5abc", "005", "00", "5, 5", "５"] {
             check(&[bad], &[], Err(ProtocolError::LengthInvalid));
         }

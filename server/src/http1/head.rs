@@ -131,6 +131,7 @@ fn judge(
     let target = target::read(bytes, line.target, &method)?;
     let host = host(bytes, known.host, line.version, target.form)?;
     let framing = framing::judge(known.length, known.coding, line.version)?;
+    known.check()?;
     Ok(Head {
         size,
         method,

@@ -1,4 +1,5 @@
-//! The few fields that decide framing, persistence and expectations, recognised in one pass.
+//! The few fields that decide framing, persistence and expectations, or contradict themselves,
+//! recognised in one pass.
 
 use http::Version;
 
@@ -11,6 +12,8 @@ pub(super) struct Known<'a> {
     pub(super) host: Sight<&'a [u8]>,
     pub(super) length: Sight<&'a [u8]>,
     pub(super) coding: Sight<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    contradiction: Option<ProtocolError>,
     says_close: bool,
     says_keep_alive: bool,
     says_continue: bool,
@@ -25,10 +28,34 @@ impl<'a> Known<'a> {
             4 if is(name, b"host") => self.host.see(value),
             6 if is(name, b"expect") => self.note_expectation(value),
             10 if is(name, b"connection") => self.note_connection(value),
+            12 if is(name, b"content-type") => self.note_type(value),
             14 if is(name, b"content-length") => self.length.see(value),
             17 if is(name, b"transfer-encoding") => self.coding.see(value),
+            14 if is(name, b"content_length") => self.note_lookalike(),
+            17 if is(name, b"transfer_encoding") => self.note_lookalike(),
             _ => {}
         }
+    }
+
+    // Gateways to programs (CGI, WSGI) have one variable for both spellings, so the name is a way
+    // past whoever is in front of one. No honest client sends it.
+    #[cold]
+    fn note_lookalike(&mut self) {
+        self.contradiction.get_or_insert(ProtocolError::FramingLookalike);
+    }
+
+    // RFC 9110 section 5.3: a field that is no list must not be repeated. Which of two types counts
+    // is each reader's own guess, so what one has found harmless another would run.
+    fn note_type(&mut self, value: &'a [u8]) {
+        if self.content_type.replace(value).is_some_and(|known| known != value) {
+            self.contradiction.get_or_insert(ProtocolError::TypeContradicted);
+        }
+    }
+
+    /// What no request may say, whatever it is for.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), ProtocolError> {
+        self.contradiction.map_or(Ok(()), Err)
     }
 
     // RFC 9110 section 7.6.1: options are case-insensitive and come in a list. What else the list
@@ -104,6 +131,30 @@ mod tests {
         check(&[("connection", "te"), ("connection", "close")], new, false, Ok(false));
         check(&[("connection", "keep-alive, close")], old, false, Ok(false));
         check(&[("connection", "closed, not-close, close;x")], new, true, Ok(false));
+    }
+
+    #[test]
+    fn contradictions() {
+        let check = |fields: &[(&str, &str)], expected| {
+            let mut known = Known::default();
+            for (name, value) in fields {
+                known.note(name.as_bytes(), value.as_bytes());
+            }
+            assert_eq!(known.check(), expected, "{fields:?}");
+        };
+        let (alike, twice) =
+            (Err(ProtocolError::FramingLookalike), Err(ProtocolError::TypeContradicted));
+        check(&[("content-length", "5"), ("transfer-encoding", "chunked")], Ok(()));
+        check(&[("Content_Length", "5")], alike);
+        check(&[("TRANSFER_ENCODING", "")], alike);
+        check(
+            &[("content_type", "a/b"), ("content__length", "5"), ("content.length", "5")],
+            Ok(()),
+        );
+        check(&[("content-type", "a/b"), ("Content-Type", "a/b")], Ok(()));
+        check(&[("content-type", "a/b"), ("Content-Type", "a/c")], twice);
+        check(&[("content-type", "a/b"), ("content-type", "a/c"), ("content-type", "a/b")], twice);
+        check(&[("content-type", "a/b"), ("content-type", ""), ("content_length", "")], twice);
     }
 
     #[test]

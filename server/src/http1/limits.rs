@@ -26,7 +26,8 @@ pub struct Limits {
     /// Beyond it: 414.
     pub target_bytes_max: usize,
     /// Bytes of the method. Default 32: the longest registered method has 17. Beyond it: 501, as
-    /// RFC 9112 section 3 asks for a method longer than any that is implemented.
+    /// RFC 9112 section 3 asks for a method longer than any that is implemented; 400 where it does
+    /// not end within eight times as many bytes.
     pub method_bytes_max: usize,
     /// Bytes of one chunk size line, extensions included, without its line end. Default 256: a size
     /// takes 16 and a signature extension about 100. Beyond it: 400.

@@ -17,6 +17,9 @@ use super::error::ProtocolError;
 use super::limits::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use super::octets::{FIELD_VALUE, TARGET, TOKEN};
 
+/// How many times the longest method something may be long that is still taken for one.
+const NOISE_FACTOR: usize = 8;
+
 /// How far a head or trailer section was looked at, and what is expected next.
 ///
 /// Invariant: `part <= scanned`, both offsets from the start of the section.
@@ -143,17 +146,17 @@ impl Scanner {
     }
 }
 
+// RFC 9112 section 3: a method that is longer than any implemented one is answered with 501. What
+// does not even end soon is no method, but noise.
 fn method(byte: u8, size: usize, bounds: &Bounds<'_>) -> Result<State, ProtocolError> {
-    if byte == b' ' && size > 0 {
-        return Ok(State::Target);
+    let size_max = bounds.limits.method_bytes_max;
+    match byte {
+        b' ' if size > size_max => Err(ProtocolError::MethodTooLong),
+        b' ' if size > 0 => Ok(State::Target),
+        _ if !TOKEN.contain(byte) => Err(offence(byte, ProtocolError::MethodInvalid)),
+        _ if size >= size_max.saturating_mul(NOISE_FACTOR) => Err(ProtocolError::MethodInvalid),
+        _ => Ok(State::Method),
     }
-    if !TOKEN.contain(byte) {
-        return Err(offence(byte, ProtocolError::MethodInvalid));
-    }
-    if size >= bounds.limits.method_bytes_max {
-        return Err(ProtocolError::MethodTooLong);
-    }
-    Ok(State::Method)
 }
 
 fn target(byte: u8, size: usize, bounds: &Bounds<'_>) -> Result<State, ProtocolError> {

@@ -5,7 +5,7 @@ mod random;
 use super::connection::Connection;
 use super::error::ProtocolError::{self, *};
 use super::fields::Fields;
-use super::limits::Limits;
+use super::limits::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use super::{EndOfInput, Framing, Step};
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: next\r\n\r\n";
@@ -309,7 +309,9 @@ fn head_limits_are_exact() {
     };
     let refused = |input: &str, error| check_refused_with(input.as_bytes(), &limits, 0, error);
     fits("BREWS /23456789a HTTP/1.1\r\nHost: h\r\n\r\n");
-    refused("BREWED /", MethodTooLong);
+    refused("BREWED ", MethodTooLong);
+    refused(&("B".repeat(40) + " "), MethodTooLong);
+    refused(&"B".repeat(41), MethodInvalid);
     refused("GET /23456789ab ", TargetTooLong);
     let line =
         |size: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nA:{}\r\n\r\n", "b".repeat(size - 2));
@@ -327,6 +329,37 @@ fn head_limits_are_exact() {
     };
     fits(&head(60));
     refused(&head(61), HeadTooLarge);
+}
+
+#[test]
+fn caps_hold_whatever_the_limits_say() {
+    const ALL: usize = usize::MAX;
+    let limits = Limits {
+        head_bytes_max: ALL,
+        field_count_max: ALL,
+        field_line_bytes_max: ALL,
+        target_bytes_max: ALL,
+        method_bytes_max: ALL,
+        trailer_bytes_max: ALL,
+        trailer_count_max: ALL,
+        ..Limits::default()
+    };
+    let check = |input: String, expected| {
+        for bytes in [input.clone(), format!("\r\n{input}")] {
+            assert_eq!(run([bytes.as_bytes()], &limits, u64::MAX).refusal, expected);
+        }
+    };
+    let large = |rest: &str, size: usize| format!("{rest}A: {}\r\n\r\n", "b".repeat(size - 7));
+    let head = "GET / HTTP/1.1\r\nHost: h\r\n";
+    check(large(head, HEAD_BYTES_CAP - head.len()), None);
+    check(large(head, HEAD_BYTES_CAP + 1 - head.len()), Some(HeadTooLarge));
+    check(with_lines(&"A: b\r\n".repeat(FIELD_COUNT_CAP - 1)), None);
+    check(with_lines(&"A: b\r\n".repeat(FIELD_COUNT_CAP)), Some(FieldsTooMany));
+    check(chunked(&large("0\r\n", HEAD_BYTES_CAP)), None);
+    check(chunked(&large("0\r\n", HEAD_BYTES_CAP + 1)), Some(TrailersTooLarge));
+    let trailers = |count: usize| chunked(&format!("0\r\n{}\r\n", "A: b\r\n".repeat(count)));
+    check(trailers(FIELD_COUNT_CAP), None);
+    check(trailers(FIELD_COUNT_CAP + 1), Some(TrailersTooMany));
 }
 
 #[test]
@@ -354,11 +387,30 @@ fn closing_parses_nothing_more() {
     };
     assert_eq!(head.framing, Framing::Length(1));
     assert!(connection.is_in_body() && !connection.is_closing());
+    assert_eq!(connection.body_bytes_left(), Some(1));
     connection.close();
+    assert!(connection.is_in_body() && connection.is_closing());
     let rest = &input.as_bytes()[head.size..];
     assert_eq!(connection.step(rest, &limits, &mut fields), Step::Data { skip: 0, size: 1 });
+    assert_eq!(connection.body_bytes_left(), Some(0));
     assert_eq!(connection.step(&rest[1..], &limits, &mut fields), Step::End { consumed: 0 });
+    assert!(!connection.is_in_body() && connection.body_bytes_left().is_none());
     assert_eq!(connection.step(&rest[1..], &limits, &mut fields), Step::Closed);
+    assert!(connection.is_closing() && connection.refusal().is_none());
+}
+
+#[test]
+fn closing_between_requests_or_in_a_head_ends_at_once() {
+    let (limits, mut fields) = (Limits::default(), Fields::new());
+    for begun in ["", "GET"] {
+        let mut connection = Connection::new();
+        let step = connection.step(begun.as_bytes(), &limits, &mut fields);
+        assert_eq!(step, Step::NeedMore { consumed: 0 });
+        assert!(!connection.is_closing() && !connection.is_in_body());
+        connection.close();
+        assert_eq!(connection.step(NEXT.as_bytes(), &limits, &mut fields), Step::Closed);
+        assert_eq!(connection.end_of_input(NEXT.as_bytes()), EndOfInput::Clean);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use corelane_runtime::ConfigError;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::vary::add_vary;
 use super::{Inner, Middleware, Reply};
 use crate::extract::{Exchange, Scope};
 use crate::response::Response;
@@ -156,7 +157,7 @@ impl Middleware for Cors {
             for (name, value) in fields {
                 let Some(name) = name else { continue };
                 if name == header::VARY {
-                    response.headers.append(name, value);
+                    add_vary(&mut response.headers, "origin");
                 } else {
                     response.headers.insert(name, value);
                 }

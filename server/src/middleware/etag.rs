@@ -7,14 +7,16 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{Inner, Middleware, Reply};
 use crate::body::Body;
 use crate::extract::Exchange;
-use crate::response::Response;
+use crate::problem::Problem;
+use crate::response::{IntoResponse, Response};
 
 /// Gives an `ETag` to each 200 to `GET` and `HEAD` whose content is there, and answers 304 where
 /// the client has the same content already.
 ///
 /// The handler does its work either way: what is saved is the sending. The tag is weak: a hash of
-/// 64 bits and the size (RFC 9110 section 8.8.1). Content that is a stream, or that has a tag
-/// already, is left alone.
+/// 64 bits and the size (RFC 9110 section 8.8.1); so `If-Match`, which compares strongly, is met by
+/// `*` alone, and answered with 412 otherwise. Content that is a stream, or that has a tag already,
+/// is left alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EntityTags;
 
@@ -23,19 +25,23 @@ impl Middleware for EntityTags {
         if !matches!(*exchange.method(), Method::GET | Method::HEAD) {
             return inner.call(exchange);
         }
-        let known: Vec<Vec<u8>> = exchange
-            .headers()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"))
-            .map(|(_, value)| value.to_vec())
-            .collect();
-        inner.call(exchange).map(move |response| tagged(response, &known))
+        let lists = |wanted: &str| -> Vec<Vec<u8>> {
+            let named = exchange.headers().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            named.map(|(_, value)| value.to_vec()).collect()
+        };
+        let (wanted, known) = (lists("if-match"), lists("if-none-match"));
+        inner.call(exchange).map(move |response| tagged(response, &wanted, &known))
     }
 }
 
-fn tagged(mut response: Response, known: &[Vec<u8>]) -> Response {
+fn tagged(mut response: Response, wanted: &[Vec<u8>], known: &[Vec<u8>]) -> Response {
     let Body::Bytes(content) = &response.body else { return response };
     if response.status != StatusCode::OK || response.headers.contains_key(header::ETAG) {
         return response;
+    }
+    // RFC 9110 section 13.2.2, step 1: before anything is made of If-None-Match.
+    if !wanted.is_empty() && !wanted.iter().any(|list| list == b"*") {
+        return Problem::new(StatusCode::PRECONDITION_FAILED).into_response();
     }
     let mut hasher = DefaultHasher::new();
     hasher.write(content);

@@ -28,6 +28,7 @@ mod request_id;
 mod security_headers;
 mod time_limit;
 mod trace_context;
+mod vary;
 
 pub use authentication::{Authenticate, BasicCredentials, BearerToken, Credentials, authenticate};
 pub use catch_panic::CatchPanic;

@@ -7,6 +7,7 @@ use std::task::Context;
 use corelane_runtime::ConfigError;
 use http::{HeaderValue, Method, StatusCode, header};
 
+use super::path::escapes_control;
 use crate::extract::{BodyUse, Exchange, Scope};
 use crate::handler::{Call, Endpoint};
 use crate::middleware::Reply;
@@ -53,6 +54,11 @@ pub(super) fn other_method(allow: HeaderValue) -> Rc<dyn Endpoint> {
 /// For a path that nobody has.
 pub(super) fn not_found() -> Rc<dyn Endpoint> {
     answering(|exchange| {
+        // No name has one: whoever asks so hopes that somebody decodes it before it is looked at.
+        if escapes_control(exchange.path()) {
+            let detail = "the path has an escaped control character";
+            return Problem::new(StatusCode::BAD_REQUEST).detail(detail).into_response();
+        }
         if KNOWN.contains(exchange.method()) {
             return Problem::new(StatusCode::NOT_FOUND).into_response();
         }

@@ -44,6 +44,17 @@ fn decode_unreserved(path: &str) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
+/// Whether the path has an escaped control character: `%00`, `%0d%0a`.
+#[cold]
+pub(super) fn escapes_control(path: &str) -> bool {
+    let is_control = |digits: &[u8]| match digits {
+        [b'0' | b'1', low] => low.is_ascii_hexdigit(),
+        [b'7', low] => low.eq_ignore_ascii_case(&b'f'),
+        _ => false,
+    };
+    path.as_bytes().windows(3).any(|octets| octets[0] == b'%' && is_control(&octets[1..]))
+}
+
 fn unreserved(digits: &str) -> Option<char> {
     let character = char::from(u8::from_str_radix(digits, 16).ok()?);
     (character.is_ascii_alphanumeric() || "-._~".contains(character)).then_some(character)
@@ -52,6 +63,16 @@ fn unreserved(digits: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escaped_control_characters_are_found() {
+        for path in ["/%00", "/a%0d%0aX:1", "/%1F", "/%7f", "/%7Fa", "/%%00"] {
+            assert!(escapes_control(path), "{path}");
+        }
+        for path in ["/", "/%20", "/%2500", "/%0", "/%0g", "/00", "/%70", "/%80", "/a%"] {
+            assert!(!escapes_control(path), "{path}");
+        }
+    }
 
     #[test]
     fn only_what_is_unreserved_is_decoded() {

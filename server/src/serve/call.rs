@@ -1,9 +1,11 @@
 //! Waiting for a handler that did not answer at once, while its body and its peer are looked after.
 
 use std::future::poll_fn;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use corelane_runtime::Received;
 
 use super::conversation::{Conversation, Pending, Phase};
@@ -13,6 +15,10 @@ use crate::extract::{BodyChunk, Channel, trailing};
 use crate::http1::Step;
 use crate::response::Rest;
 use crate::stats::Deadline;
+
+/// Shorter content is copied to its handler: a receive buffer of several times its size would wait
+/// with it, and a peer that sends byte by byte could hold many.
+const HANDED_OVER_BYTES_MIN: usize = 4096;
 
 impl Conversation {
     /// Waits for a running handler. Its body is fed to it as it asks for more; pipelined bytes are
@@ -82,7 +88,7 @@ impl Conversation {
             return Poll::Pending;
         }
         if !self.input.is_empty() {
-            let mut input = std::mem::take(&mut self.input);
+            let mut input = mem::take(&mut self.input);
             let fed = self.feed(channel, &input);
             let used = *fed.as_ref().unwrap_or(&0);
             input.drain(..used);
@@ -122,25 +128,25 @@ impl Conversation {
         self.timer.poll_expired(context).map(|()| Err(Ended::TimedOut(Deadline::Body)))
     }
 
-    /// Hands a receive buffer over whole where it is all content: no copy.
+    /// Hands a receive buffer over whole where it is all content, and much of it: no copy.
     fn feed_received(&mut self, channel: &Channel, received: Received) -> Result<(), Ended> {
-        if !self.input.is_empty() || !self.shard.has_spare_buffers() {
+        if !self.input.is_empty() {
             self.keep_body(&received);
             return Ok(());
         }
-        let step = self.step(&received);
-        match step {
-            Step::Data { skip: 0, size } if size == received.len() => {
+        let is_large = received.len() >= HANDED_OVER_BYTES_MIN;
+        let is_worth_it = is_large && self.shard.has_spare_buffers();
+        let used = match is_worth_it.then(|| self.step(&received)) {
+            Some(Step::Data { skip: 0, size }) if size == received.len() => {
                 channel.push(BodyChunk::received(received));
-                self.feed(channel, b"").map(drop)
+                return self.feed(channel, b"").map(drop);
             }
-            step => {
-                let used = self.apply(step, channel, &received)?;
-                let more = self.feed(channel, &received[used..])?;
-                self.keep_body(&received[used + more..]);
-                Ok(())
-            }
-        }
+            Some(step) => self.apply(step, channel, &received)?,
+            None => 0,
+        };
+        let more = self.feed(channel, &received[used..])?;
+        self.keep_body(&received[used + more..]);
+        Ok(())
     }
 
     fn keep_body(&mut self, bytes: &[u8]) {
@@ -150,13 +156,23 @@ impl Conversation {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Decodes as much as there is; says how many bytes are used up.
+    /// Decodes as much as there is; says how many bytes are used up. What came in many small chunks
+    /// is put together, so that it takes no more memory than it has bytes.
     fn feed(&mut self, channel: &Channel, bytes: &[u8]) -> Result<usize, Ended> {
-        let mut at = 0;
+        let (mut content, mut at) = (Vec::new(), 0);
         while !channel.is_complete() {
-            let step = self.step(&bytes[at..]);
+            let rest = &bytes[at..];
+            let step = self.step(rest);
+            if let Step::Data { skip, size } = step {
+                content.extend_from_slice(&rest[skip..skip + size]);
+                at += skip + size;
+                continue;
+            }
+            if !content.is_empty() {
+                channel.push(BodyChunk::from(Bytes::from(mem::take(&mut content))));
+            }
             let is_over = matches!(step, Step::NeedMore { .. });
-            at += self.apply(step, channel, &bytes[at..])?;
+            at += self.apply(step, channel, rest)?;
             if is_over {
                 break;
             }

@@ -32,6 +32,18 @@ EXCHANGES = [
 ]
 
 
+# Those that can send a form with a file.
+FORMS = [
+    (
+        "POST",
+        "/form",
+        lambda: {"data": {"k": "v w"}, "files": {"f": ("a b.bin", BODY, "x/y")}},
+        200,
+        b"k: 3, f (a b.bin, x/y): 1048576",
+    ),
+]
+
+
 def check(library, exchange, status, content):
     method, path, _, expected_status, expected = exchange
     if status != expected_status or (expected is not None and content != expected):
@@ -57,7 +69,8 @@ def requests(url):
     session = requests.Session()
 
     def ask(method, path, body):
-        response = session.request(method, url + path, data=body, timeout=30)
+        content = body if isinstance(body, dict) else {"data": body}
+        response = session.request(method, url + path, timeout=30, **content)
         return response.status_code, response.content
 
     return ask
@@ -69,7 +82,8 @@ def httpx(url):
     client = httpx.Client(timeout=30)
 
     def ask(method, path, body):
-        response = client.request(method, url + path, content=body)
+        content = body if isinstance(body, dict) else {"content": body}
+        response = client.request(method, url + path, **content)
         return response.status_code, response.content
 
     return ask
@@ -96,7 +110,8 @@ def main():
     if library == "aiohttp":
         return asyncio.run(aiohttp(url))
     ask = {"http.client": http_client, "requests": requests, "httpx": httpx}[library](url)
-    for exchange in EXCHANGES:
+    forms = FORMS if library in ("requests", "httpx") else []
+    for exchange in EXCHANGES + forms:
         method, path, make, _, _ = exchange
         check(library, exchange, *ask(method, path, make and make()))
 

@@ -29,7 +29,11 @@ impl Decoder {
     pub(super) fn new(coding: Coding) -> io::Result<Decoder> {
         let alloc = StandardAlloc::default;
         let kind = match coding {
-            Coding::Brotli => Kind::Brotli(Box::new(BrotliState::new(alloc(), alloc(), alloc()))),
+            // RFC 7932 section 9.1: windows of at most 16 MiB. Without "strict" there is an
+            // extension for larger ones, of up to a gigabyte.
+            Coding::Brotli => {
+                Kind::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
+            }
             Coding::Zstd => {
                 let mut decoder = zstd::stream::raw::Decoder::new()?;
                 decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_BITS_MAX))?;

@@ -17,6 +17,7 @@ use corelane_runtime::Shard;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
+use super::vary::{add_vary, contains_token};
 use super::{Inner, Layer, Middleware, Reply};
 use crate::body::{Body, BodyStream};
 use crate::coding::{Acceptable, Coding};
@@ -121,7 +122,7 @@ impl Shared {
             // What it is about may have gone out compressed, with a weak tag.
             if coding.is_some() {
                 weaken_tag(&mut response.headers);
-                add_vary(&mut response.headers);
+                add_vary(&mut response.headers, "accept-encoding");
             }
             return response;
         }
@@ -130,7 +131,7 @@ impl Shared {
             return response;
         }
         // RFC 9110 section 12.5.5: also for those who got it as it is.
-        add_vary(&mut response.headers);
+        add_vary(&mut response.headers, "accept-encoding");
         let Some(coding) = coding else { return response };
         let body = std::mem::take(&mut response.body);
         match self.encode(coding, body) {
@@ -207,12 +208,6 @@ fn is_text_at_heart(media: &[u8]) -> bool {
         || OTHERS.iter().any(|known| known.as_bytes() == media)
 }
 
-fn contains_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
-    let values =
-        headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|o| *o == b','));
-    values.map(<[u8]>::trim_ascii).any(|one| one.eq_ignore_ascii_case(token.as_bytes()))
-}
-
 fn weaken_tag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(header::ETAG) else { return };
     if !tag.as_bytes().starts_with(b"\"") {
@@ -221,19 +216,6 @@ fn weaken_tag(headers: &mut HeaderMap) {
     let weak = [b"W/", tag.as_bytes()].concat();
     if let Ok(weak) = HeaderValue::from_maybe_shared(Bytes::from(weak)) {
         headers.insert(header::ETAG, weak);
-    }
-}
-
-/// One field in all, whatever there was.
-fn add_vary(headers: &mut HeaderMap) {
-    let has = |token| contains_token(headers, &header::VARY, token);
-    if has("*") || has("accept-encoding") {
-        return;
-    }
-    let known = headers.get_all(header::VARY).iter().map(HeaderValue::as_bytes);
-    let all: Vec<&[u8]> = known.chain([&b"accept-encoding"[..]]).collect();
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(all.join(&b", "[..]))) {
-        headers.insert(header::VARY, value);
     }
 }
 
@@ -271,21 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn vary_and_tags() {
-        let check = |vary: &[&'static str], expected: &str| {
-            let mut headers = HeaderMap::new();
-            for value in vary {
-                headers.append(header::VARY, HeaderValue::from_static(value));
-            }
-            add_vary(&mut headers);
-            let values: Vec<_> = headers.get_all(header::VARY).iter().collect();
-            assert_eq!(values, [expected]);
-        };
-        check(&[], "accept-encoding");
-        check(&["origin"], "origin, accept-encoding");
-        check(&["origin", "cookie"], "origin, cookie, accept-encoding");
-        check(&["origin, Accept-Encoding"], "origin, Accept-Encoding");
-        check(&["*"], "*");
+    fn tags_become_weak_once() {
         for (tag, expected) in [("\"a\"", "W/\"a\""), ("W/\"a\"", "W/\"a\"")] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ETAG, HeaderValue::from_static(tag));

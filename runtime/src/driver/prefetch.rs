@@ -23,7 +23,8 @@ pub(crate) fn prefetch<T: ?Sized>(value: &T) {
 #[inline]
 fn hint(address: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing and never faults, whatever the address (Intel SDM, PREFETCHh).
+    // SAFETY: a prefetch reads nothing and never faults, whatever the address (PREFETCHh in Intel's
+    // manual).
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
 

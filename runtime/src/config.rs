@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::driver::probe;
 use crate::error::ConfigError;
 use crate::offload::{OffloadConfig, settle};
 use crate::placement::Cores;
@@ -33,6 +34,12 @@ pub struct ShardConfig {
     /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 16 KiB: a whole head of
     /// the largest allowed size arrives in one piece, and an upload takes few completions.
     pub buffer_bytes: u32,
+    /// Accepted connections that take no descriptor of the process's, but a place in a table of
+    /// the shard's ring (direct descriptors, Linux 6.13). Default 65,536, in eight bytes of the
+    /// kernel's each. The process's open-file limit bounds each shard's table, and so each shard
+    /// and not all of them together; connections beyond it take ordinary descriptors. Zero: all
+    /// do, as with [`LeastConnections`](crate::Balance::LeastConnections).
+    pub direct_descriptors_max: u32,
     /// Unread bytes of one connection above which it is no longer received from. Default 64 KiB:
     /// four receive buffers, more than any honest client pipelines.
     pub unread_bytes_max: usize,
@@ -69,6 +76,7 @@ impl Default for ShardConfig {
             ring_entries: 1024,
             buffer_count: 1024,
             buffer_bytes: 16 * 1024,
+            direct_descriptors_max: 65_536,
             unread_bytes_max: 64 * 1024,
             spare_buffer_count_max: 1024,
             spare_buffer_bytes_max: 64 * 1024,
@@ -116,6 +124,12 @@ impl Config {
 }
 
 impl CheckedConfig {
+    /// How many connections each shard can accept without a descriptor of the process's: the size
+    /// of its ring's table here; zero where the kernel is older than Linux 6.13.
+    pub fn direct_descriptor_count(&self) -> u32 {
+        probe::direct_descriptor_count(self.shard.direct_descriptors_max)
+    }
+
     /// The CPU of each shard, in the order of the shards' numbers.
     pub fn cpus(&self) -> &[usize] {
         &self.cpus

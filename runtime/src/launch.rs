@@ -182,7 +182,7 @@ impl Seat {
             tracing::info!(features = %ring.features(), "ring");
         }
         let now = moment_since(origin);
-        let host = Box::new(Machine { origin });
+        let host = Box::new(Machine { origin, peers: ring.peers() });
         let shard = Shard::new(&config, pool, remote, peers, offload, stats, host, now);
         let shard = Rc::new(shard);
         let current = shard.enter();

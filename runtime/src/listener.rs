@@ -53,13 +53,9 @@ pub struct Listener {
 
 impl Listener {
     pub(crate) fn new(shard: &Rc<Shard>, bound: BoundSocket, balance: Balance) -> Listener {
-        let balancing = match balance {
-            Balance::Hash => None,
-            Balance::LeastConnections => Some(Balancing::new(shard, &bound.address)),
-        };
         let descriptor = Descriptor(bound.socket.into_raw_fd());
-        let mut listener = Listener::from_descriptor(shard, descriptor, bound.address);
-        (listener.balancing, listener.is_kept) = (balancing, bound.is_kept);
+        let mut listener = Listener::from_descriptor(shard, descriptor, bound.address, balance);
+        listener.is_kept = bound.is_kept;
         listener
     }
 
@@ -67,8 +63,13 @@ impl Listener {
         shard: &Rc<Shard>,
         descriptor: Descriptor,
         address: Address,
+        balance: Balance,
     ) -> Listener {
-        let key = shard.driver.listen(descriptor);
+        let balancing = match balance {
+            Balance::Hash => None,
+            Balance::LeastConnections => Some(Balancing::new(shard, &address)),
+        };
+        let key = shard.driver.listen(descriptor, balancing.is_some());
         Listener {
             shard: Rc::clone(shard),
             key,
@@ -77,7 +78,7 @@ impl Listener {
             last_call: None,
             queue_looks_left: QUEUE_LOOKS_MAX,
             has_logged_pause: false,
-            balancing: None,
+            balancing,
         }
     }
 

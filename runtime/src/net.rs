@@ -175,22 +175,13 @@ impl Stream {
         self.shard.driver.abort(self.key);
     }
 
-    /// The peer's address; `None` for a Unix socket. A system call.
+    /// The peer's address; `None` for a Unix socket. A system call at most.
     ///
     /// # Errors
-    /// `ENOTCONN` where the peer has reset the connection already.
+    /// `ENOTCONN` where the peer has reset the connection already, and its address was not kept.
     pub fn peer_address(&self) -> io::Result<Option<SocketAddr>> {
         let descriptor = self.shard.driver.descriptor(self.key)?;
         self.shard.host.peer_address(descriptor)
-    }
-
-    /// The local address; `None` for a Unix socket. A system call.
-    ///
-    /// # Errors
-    /// As `getsockname(2)`.
-    pub fn local_address(&self) -> io::Result<Option<SocketAddr>> {
-        let descriptor = self.shard.driver.descriptor(self.key)?;
-        self.shard.host.local_address(descriptor)
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Stats {
     pub panics: Counter,
     /// Streams that were accepted or connected.
     pub streams_opened: Counter,
+    /// Of these, connections that were accepted into the ring's own table (direct descriptors).
+    pub direct_accepts: Counter,
     /// Streams whose descriptor is closed again.
     pub streams_closed: Counter,
     /// Times that accepting paused because descriptors or memory ran out.

@@ -37,9 +37,10 @@ pub trait World {
     /// Gives buffers back for later receives. Takes effect at once.
     fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]);
 
-    /// Shuts down one half or both halves of a connection, at once (`shutdown(2)`): it never
-    /// blocks, so a ring operation, which the kernel hands to a worker thread, would only be
-    /// slower. It ends receives and blocked sends, whose completions then arrive as usual.
+    /// Shuts down one half or both halves of a connection (`shutdown(2)`), by the end of the next
+    /// [`enter`](World::enter): it never blocks, so a ring operation, which the kernel hands to a
+    /// worker thread, would only be slower. It ends receives and blocked sends, whose completions
+    /// then arrive as usual.
     fn shutdown(&mut self, socket: Descriptor, half: Half);
 
     /// Starts what is queued, waits as told, and appends what has completed to `completions`.
@@ -61,18 +62,12 @@ pub trait World {
 
 /// The calls that a shard makes without the ring: rare, synchronous, dynamically dispatched.
 pub trait Host {
-    /// The peer's address of a connected socket (`getpeername(2)`).
+    /// The peer's address of a connected socket, as it was accepted, or by `getpeername(2)`.
     ///
     /// # Errors
-    /// `ENOTCONN` where the peer has already reset the connection, and for Unix sockets without a
-    /// name `Ok(None)`.
+    /// `ENOTCONN` where the peer has already reset the connection and its address was not kept, and
+    /// for Unix sockets without a name `Ok(None)`.
     fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>>;
-
-    /// The local address of a socket (`getsockname(2)`), `None` for a Unix socket.
-    ///
-    /// # Errors
-    /// As the system call.
-    fn local_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>>;
 
     /// Accepts a connection that waits in the listener's queue; `None` where none does.
     ///
@@ -109,7 +104,7 @@ pub enum Wait {
     Until(Moment),
 }
 
-/// A socket, as the world below knows it.
+/// A socket, as the world below knows it: a number, which need not be one of the process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Descriptor(pub i32);
 

@@ -1,21 +1,12 @@
-//! Accepting when the process runs out of descriptors, and other people's short visits.
+//! Accepting when the process runs out of descriptors, and other people's short visits. What direct
+//! descriptors change is in `direct.rs`.
 
 mod support;
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{Child, EchoServer, config, eventually, ping};
-
-/// Lowers the open-file limit to `spare_count` above what is open.
-fn limit_descriptors(spare_count: u64) {
-    let open_count = std::fs::read_dir("/proc/self/fd").expect("proc").count() as u64;
-    let limit =
-        libc::rlimit { rlim_cur: open_count + spare_count, rlim_max: open_count + spare_count };
-    // SAFETY: `limit` is a valid argument.
-    let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(outcome, 0);
-}
+use support::{Child, EchoServer, config, eventually, limit_descriptors, ping};
 
 #[test]
 #[ignore = "the process that runs out of descriptors"]
@@ -23,7 +14,9 @@ fn limited() {
     // Before the start: an accept in flight keeps the limit that it was submitted under. The shard
     // itself takes about half of them.
     limit_descriptors(64);
-    let server = EchoServer::start_with(config(1), &["127.0.0.1:0"]);
+    let mut config = config(1);
+    config.shard.direct_descriptors_max = 0;
+    let server = EchoServer::start_with(config, &["127.0.0.1:0"]);
     println!("listening {}", server.tcp());
     let stats = server.stats();
     for line in std::io::stdin().lines() {

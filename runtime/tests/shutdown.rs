@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use corelane_runtime::{
     BoundSockets, ListenConfig, RuntimeError, Shard, ShardId, SignalWatch, Topology, launch, sleep,
 };
-use support::{Child, EchoServer, accept_all, config, eventually, ping, tcp_address};
+use support::{Child, EchoServer, accept_all, config, echo, eventually, ping, tcp_address};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,14 +58,14 @@ fn drain_with_queue(is_accepting: bool) {
                     let acceptor = Rc::clone(&shard);
                     shard.spawn(async move {
                         let _pass = pass;
-                        accept_all(&acceptor, listener).await;
+                        accept_all(acceptor, listener, echo).await;
                     });
                     shard.yield_now().await;
                     let _ = is_released.lock().expect("lock").recv();
                 } else {
                     let _ = is_released.lock().expect("lock").recv();
                     shard.drained().await;
-                    accept_all(&shard, listener).await;
+                    accept_all(shard, listener, echo).await;
                 }
             });
             Ok(())

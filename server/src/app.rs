@@ -18,11 +18,10 @@ use crate::config::{ServerConfig, connections_max};
 use crate::error::{BoxError, Result};
 use crate::files::Files;
 use crate::handler::Handler;
-use crate::log::{self, AccessLog};
 use crate::middleware::Layer;
 use crate::overload::Concurrency;
 use crate::process::Process;
-use crate::records::Recorders;
+use crate::records::{self, Recorders};
 use crate::router::{MethodRouter, Router, Table, TrailingSlash};
 use crate::serve::{self, Site, Sites};
 use crate::server::Server;
@@ -51,7 +50,8 @@ pub struct App {
     listeners: Vec<(Address, Option<ServerConfig>)>,
     admin: Option<Admin>,
     is_quiet: bool,
-    pub(crate) access_log: Option<AccessLog>,
+    /// What is to be recorded of each exchange.
+    pub(crate) records: records::Wanted,
     inherits: bool,
     pid_file: Option<PathBuf>,
 }
@@ -322,7 +322,7 @@ impl App {
         let of_all = || bound.iter().map(|(sockets, _)| sockets);
         let addresses: Vec<Address> = of_all().flat_map(BoundSockets::addresses).cloned().collect();
         let names: Vec<_> = of_all().flat_map(BoundSockets::names).cloned().collect();
-        let connections_max = connections_max(&config, shard_count)?;
+        let connections_max = connections_max(&config, &checked)?;
         let admin = match &self.admin {
             Some(admin) => {
                 let settings = (&*config, connections_max);
@@ -331,7 +331,7 @@ impl App {
             None => None,
         };
         let stats: Vec<Arc<ServerStats>> = (0..shard_count).map(|_| Arc::default()).collect();
-        let (access_log, recorders) = log::start(self.access_log, &checked)?;
+        let (records, recorders) = records::start(self.records, &checked)?;
         let plan = Arc::new(Plan {
             recorders,
             states: self.router.take_states(),
@@ -346,13 +346,13 @@ impl App {
         let cpus = checked.cpus().to_vec();
         if let Some(admin) = &admin {
             let (monitor, servers, cpus) = (handle.monitor(), stats.clone(), cpus.clone());
-            let log_lost = access_log.as_ref().map(|log| Arc::clone(&log.lost));
-            admin.view().begin(Running { monitor, servers, cpus, buffer_count, log_lost });
+            let metrics = records.metrics();
+            admin.view().begin(Running { monitor, servers, cpus, buffer_count, metrics });
         }
         let restart = Restart::new(handle.mesh(), handle.stopper(), &names);
         let process = Process { predecessor, restart, pid_file: self.pid_file };
         let server =
-            Server { handle, addresses, cpus, stats, drain_timeout, process, admin, access_log };
+            Server { handle, addresses, cpus, stats, drain_timeout, process, admin, records };
         server.open(bound)?;
         Ok(server)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corelane_runtime::{ConfigError, ListenConfig};
+use corelane_runtime::{Balance, CheckedConfig, ConfigError, ListenConfig};
 
 use crate::http1::{FIELD_COUNT_CAP, HEAD_BYTES_CAP, Limits};
 use crate::overload::OverloadConfig;
@@ -24,9 +24,12 @@ pub struct ServerConfig {
     /// Bytes of an unread request body that are received and thrown away so that the connection
     /// can stay open. Default 256 KiB. A longer rest costs less as a new connection.
     pub discard_bytes_max: u64,
-    /// Connections that one shard serves at once. Default: the open-file limit less a reserve of
-    /// 64, divided by the shards. Beyond it connections wait in the kernel's queue. A listener's
-    /// own are bounded by this and, with all others, by what the application says.
+    /// Connections that one shard serves at once. Default: the open-file limit, which direct
+    /// descriptors give to each shard; without them
+    /// ([`direct_descriptors_max`](corelane_runtime::ShardConfig::direct_descriptors_max)) that
+    /// limit less a reserve of 64, divided by the shards. Beyond it connections wait in the
+    /// kernel's queue. A listener's own are bounded by this and, with all others, by what the
+    /// application says.
     pub connections_max: Option<usize>,
     /// Requests that are answered before their answers are sent and the next are looked at.
     /// Default 64.
@@ -132,24 +135,29 @@ impl ServerConfig {
     }
 }
 
-/// How many connections each shard may have.
+/// How many connections each shard may have: those that its ring's table holds, or its share of the
+/// process's descriptors where that is more.
 pub(crate) fn connections_max(
     config: &ServerConfig,
-    shard_count: usize,
+    checked: &CheckedConfig,
 ) -> Result<usize, ConfigError> {
     if let Some(connections_max) = config.connections_max {
         return Ok(connections_max);
     }
     let limit = corelane_runtime::open_file_limit();
-    let usable = limit.saturating_sub(DESCRIPTORS_RESERVED) / shard_count;
-    if usable == 0 {
+    let share = limit.saturating_sub(DESCRIPTORS_RESERVED) / checked.cpus().len();
+    if share == 0 {
         let problem = format!(
             "the open-file limit of {limit} leaves no room for connections; \
              shell: ulimit -n 65535; systemd: LimitNOFILE=65535"
         );
         return Err(ConfigError::new("connections_max", problem));
     }
-    Ok(usable)
+    Ok(match config.listen.balance {
+        Balance::Hash => share.max(checked.direct_descriptor_count() as usize),
+        // What may go to another shard has a descriptor of the process's.
+        Balance::LeastConnections => share,
+    })
 }
 
 fn within(

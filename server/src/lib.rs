@@ -46,6 +46,8 @@ mod into_response;
 mod json;
 pub mod log;
 pub mod middleware;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod overload;
 mod problem;
 mod process;

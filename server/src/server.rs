@@ -13,8 +13,8 @@ use crate::admin::AdminServer;
 use crate::app::accept_from;
 use crate::config::ServerConfig;
 use crate::error::{Error, Result};
-use crate::log;
 use crate::process::Process;
+use crate::records::Records;
 use crate::serve::Sites;
 use crate::stats::ServerStats;
 
@@ -30,7 +30,7 @@ pub struct Server {
     /// Behind the handle: it answers until the last shard has ended.
     pub(crate) admin: Option<AdminServer>,
     /// Behind the handle as well: what the shards record to their end is still written.
-    pub(crate) access_log: Option<log::Writer>,
+    pub(crate) records: Records,
 }
 
 impl Server {
@@ -115,9 +115,9 @@ impl Server {
     /// # Errors
     /// The first shard's error where one failed.
     pub fn join(self) -> Result<()> {
-        let Server { handle, admin, access_log, .. } = self;
+        let Server { handle, admin, records, .. } = self;
         let ended = handle.join().map_err(Error::from);
-        drop((admin, access_log));
+        drop((admin, records));
         ended
     }
 

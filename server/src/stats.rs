@@ -40,6 +40,8 @@ pub struct ServerStats {
     pub connections_full: Counter,
     /// Lines of the access log that were dropped because its writer is slower than the requests.
     pub access_log_dropped: Counter,
+    /// Spans that were dropped because their exporter is slower than the requests (feature `otel`).
+    pub spans_dropped: Counter,
     /// Connections that were accepted to be served.
     pub connections: Counter,
     /// Connections that have ended, by [`Closed`].
@@ -63,6 +65,7 @@ impl Default for ServerStats {
             peers_gone: Counter::default(),
             connections_full: Counter::default(),
             access_log_dropped: Counter::default(),
+            spans_dropped: Counter::default(),
             connections: Counter::default(),
             closed: Default::default(),
             abandoned: Counter::default(),

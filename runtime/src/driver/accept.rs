@@ -1,4 +1,4 @@
-//! Accepting: one multishot accept per listener; what it accepts waits in the listener's slot.
+//! Accepting: one accept per listener, which goes on; what it accepts waits in the listener's slot.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -14,6 +14,8 @@ const ACCEPTED_COUNT_MAX: usize = 256;
 
 pub(crate) struct ListenerSlot {
     pub(crate) descriptor: Descriptor,
+    /// Whether its connections may go to another shard.
+    hands_over: bool,
     pub(crate) in_flight: u8,
     is_armed: bool,
     is_disarming: bool,
@@ -27,9 +29,10 @@ pub(crate) struct ListenerSlot {
 }
 
 impl ListenerSlot {
-    fn new(descriptor: Descriptor) -> ListenerSlot {
+    fn new(descriptor: Descriptor, hands_over: bool) -> ListenerSlot {
         ListenerSlot {
             descriptor,
+            hands_over,
             in_flight: 0,
             is_armed: false,
             is_disarming: false,
@@ -52,8 +55,9 @@ impl ListenerSlot {
 
 impl Driver {
     /// Takes charge of a listening descriptor. Nothing is accepted before the first `poll_accept`.
-    pub(crate) fn listen(&self, descriptor: Descriptor) -> SlotKey {
-        self.state().slots.insert(Slot::Listener(ListenerSlot::new(descriptor)))
+    pub(crate) fn listen(&self, descriptor: Descriptor, hands_over: bool) -> SlotKey {
+        let listener = ListenerSlot::new(descriptor, hands_over);
+        self.state().slots.insert(Slot::Listener(listener))
     }
 
     /// The descriptors that this shard listens on.
@@ -90,8 +94,8 @@ impl Driver {
         if !listener.is_armed {
             listener.is_armed = true;
             listener.in_flight += 1;
-            let listener = listener.descriptor;
-            state.submit(Operation::Accept { listener }, Kind::Accept, key);
+            let (listener, hands_over) = (listener.descriptor, listener.hands_over);
+            state.submit(Operation::Accept { listener, hands_over }, Kind::Accept, key);
         }
         Poll::Pending
     }

@@ -4,11 +4,13 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::io::FdFlags;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
+use super::places::Peers;
 use crate::clock::Moment;
 use crate::world::{Descriptor, Host};
 
@@ -34,15 +36,16 @@ const fn filter(code: u32, if_true: u8, if_false: u8, value: u32) -> SockFilter 
 pub(crate) struct Machine {
     /// Where the shards' clock begins.
     pub(crate) origin: Instant,
+    /// Whose sockets are in the ring's own table.
+    pub(crate) peers: Rc<Peers>,
 }
 
 impl Host for Machine {
     fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        borrow(descriptor).peer_addr().map(|address| address.as_socket())
-    }
-
-    fn local_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        borrow(descriptor).local_addr().map(|address| address.as_socket())
+        match descriptor.place() {
+            Some(place) => Ok(self.peers.of(place)),
+            None => borrow(descriptor).peer_addr().map(|address| address.as_socket()),
+        }
     }
 
     fn accept_now(&self, listener: Descriptor) -> io::Result<Option<Descriptor>> {
@@ -83,6 +86,7 @@ impl Host for Machine {
 
 /// A descriptor of the machine that no slot owns any more, to be sent to another shard.
 pub(crate) fn own(descriptor: Descriptor) -> OwnedFd {
+    assert!(descriptor.place().is_none(), "listeners that hand over accept none into a table");
     // SAFETY: the descriptor is open, and its slot has just given it away.
     unsafe { OwnedFd::from_raw_fd(descriptor.0) }
 }

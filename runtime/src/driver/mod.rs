@@ -20,9 +20,13 @@ pub(crate) mod sendfile;
 pub(crate) mod slots;
 pub(crate) mod stream;
 
+mod buffer_ring;
+mod direct;
 mod enter;
+mod entry;
 pub(crate) mod host;
 pub(crate) mod park;
+mod places;
 pub(crate) mod probe;
 pub(crate) mod ring;
 

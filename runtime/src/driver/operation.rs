@@ -12,6 +12,8 @@ pub enum Operation {
     Accept {
         /// The listening socket.
         listener: Descriptor,
+        /// Whether connections may go to another shard, which no direct descriptor can.
+        hands_over: bool,
     },
     /// Connect a socket.
     Connect {

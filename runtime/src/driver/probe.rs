@@ -5,6 +5,7 @@ use std::io;
 
 use io_uring::{IoUring, opcode};
 
+use super::places::Places;
 use crate::error::RuntimeError;
 
 /// The completion queue holds this many times the submission queue's entries: one multishot
@@ -24,6 +25,8 @@ pub struct Features {
     pub has_no_sqarray: bool,
     /// The ring's descriptor is registered (Linux 5.18): no lookup in each call.
     pub has_registered_fd: bool,
+    /// Accepted sockets are in a table of the ring's (direct descriptors, Linux 6.13).
+    pub has_direct_descriptors: bool,
 }
 
 impl fmt::Display for Features {
@@ -31,9 +34,11 @@ impl fmt::Display for Features {
         f.write_str(
             "single_issuer defer_taskrun multishot_accept multishot_recv provided_buffers",
         )?;
-        for (name, is_used) in
-            [("no_sqarray", self.has_no_sqarray), ("registered_fd", self.has_registered_fd)]
-        {
+        for (name, is_used) in [
+            ("no_sqarray", self.has_no_sqarray),
+            ("registered_fd", self.has_registered_fd),
+            ("direct_descriptors", self.has_direct_descriptors),
+        ] {
             if is_used {
                 write!(f, " {name}")?;
             }
@@ -140,13 +145,31 @@ fn advice_for(errno: i32, io_uring_disabled: Option<u32>) -> String {
 
 /// Only a release that is certainly older is refused: the probe decides the rest.
 fn check_release(release: &str) -> Result<(), RuntimeError> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < (6, 1) => {
-            Err(RuntimeError::KernelTooOld { release: release.to_owned() })
-        }
-        _ => Ok(()),
+    if numbers_of(release).is_some_and(|numbers| numbers < (6, 1)) {
+        return Err(RuntimeError::KernelTooOld { release: release.to_owned() });
     }
+    Ok(())
+}
+
+/// A release's first two numbers, where it begins with them.
+fn numbers_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// How many direct descriptors each ring has here, `wanted` at most; zero where there are none.
+///
+/// Before Linux 6.13 a socket that leaves a table is closed only when every operation has ended
+/// that began before, on any socket: one idle connection would keep all others half open. What
+/// else they need (`IORING_OP_FIXED_FD_INSTALL`, `IORING_ACCEPT_POLL_FIRST`) is older.
+pub(crate) fn direct_descriptor_count(wanted: u32) -> u32 {
+    let limit = u32::try_from(open_file_limit()).unwrap_or(u32::MAX);
+    count_for(&release(), wanted, limit)
+}
+
+fn count_for(release: &str, wanted: u32, open_file_limit: u32) -> u32 {
+    let closes = numbers_of(release).is_some_and(|numbers| numbers >= (6, 13));
+    if closes { wanted.min(open_file_limit).min(Places::COUNT_MAX) } else { 0 }
 }
 
 /// The running kernel's release, as `uname -r` prints it.
@@ -189,6 +212,20 @@ mod tests {
         for release in ["6.1.0-13-amd64", "6.18.44", "10.0", "odd"] {
             assert!(check_release(release).is_ok(), "{release}");
         }
+    }
+
+    #[test]
+    fn direct_descriptors_need_6_13_and_room() {
+        let check = |release, wanted, limit, expected| {
+            assert_eq!(count_for(release, wanted, limit), expected, "{release}");
+        };
+        check("6.12.48", 100, 20_000, 0);
+        check("5.15.0-91-generic", 100, 20_000, 0);
+        check("odd", 100, 20_000, 0);
+        check("6.13.0-rc1", 100, 20_000, 100);
+        check("6.18.44", 65_536, 20_000, 20_000);
+        check("10.0", u32::MAX, u32::MAX, 1 << 20);
+        check("6.18.44", 0, 20_000, 0);
     }
 
     #[test]

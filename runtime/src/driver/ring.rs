@@ -5,14 +5,18 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+use super::buffer_ring::BufferRing;
 use super::buffers::{BufferId, BufferPool};
+use super::direct::Direct;
 use super::enter::Entrance;
+use super::entry::{entry_of, shut_down};
 use super::operation::{Half, Kind, Operation, Token};
+use super::places::Peers;
 use super::probe::{self, Features};
 use super::sendfile;
 use crate::clock::Moment;
@@ -20,9 +24,6 @@ use crate::config::ShardConfig;
 use crate::error::RuntimeError;
 use crate::stats::Stats;
 use crate::world::{Completion, Descriptor, Wait, World};
-
-/// The one buffer group of a ring.
-const BUFFER_GROUP: u16 = 0;
 
 /// `user_data` of what the ring itself keeps in flight; no [`Token`] has a kind of zero.
 const ALARM: u64 = 1;
@@ -40,6 +41,8 @@ pub(crate) struct Uring {
     buffers: BufferRing,
     /// Held so that the pool outlives the ring.
     _pool: Rc<BufferPool>,
+    /// Accepted sockets that are in the ring's own table; `None` where all are the process's.
+    direct: Option<Direct>,
     features: Features,
     alarm: RawFd,
     /// Where the alarm is read to. Leaked: the kernel ends the read some time after the ring is
@@ -72,11 +75,14 @@ impl Uring {
         features.has_registered_fd = entrance.is_registered();
         let buffers = BufferRing::new(pool.count());
         buffers.register(&ring).map_err(RuntimeError::Ring)?;
+        let direct = Direct::new(&ring, config.direct_descriptors_max, Arc::clone(&stats));
+        features.has_direct_descriptors = direct.is_some();
         let mut uring = Uring {
             ring,
             entrance,
             buffers,
             _pool: Rc::clone(pool),
+            direct,
             features,
             alarm,
             alarm_bytes: Box::leak(Box::new([0; ALARM_BYTES])),
@@ -97,6 +103,11 @@ impl Uring {
         self.features
     }
 
+    /// Whose sockets are in the ring's own table.
+    pub(crate) fn peers(&self) -> Rc<Peers> {
+        self.direct.as_ref().map_or_else(Rc::default, Direct::peers)
+    }
+
     /// Reads the pipe by which other threads wake the shard.
     fn watch_alarm(&mut self) {
         let bytes = self.alarm_bytes.cast();
@@ -107,14 +118,39 @@ impl Uring {
     fn push(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot
-            // keeps until the last completion, or refers to memory that is never freed (the
-            // alarm's bytes) or lives as long as the ring (the timeout's time).
+            // keeps until the last completion, or refers to memory that is not freed before its
+            // completion (the alarm's bytes, room for a peer's address) or lives as long as the
+            // ring (the timeout's time).
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
             // The queue is full: what is in it is submitted, which empties it. A kernel that is
             // out of memory takes fewer; the entries stay queued and are offered again.
             let _ = self.enter_ring(0);
+        }
+    }
+
+    fn cancel_accept(&mut self, target: Token, token: Token) {
+        if self.direct.as_mut().is_some_and(|direct| direct.cancel_accept(target)) {
+            self.done.push(Completion { token, result: 0, buffer: None, more: false });
+            return self.push_direct();
+        }
+        self.push(entry_of(Operation::Cancel { target }).user_data(token.user_data()));
+    }
+
+    fn send_file(&mut self, socket: Descriptor, file: (Descriptor, u64, u32), token: Token) {
+        if let (Some(direct), Some(place)) = (&mut self.direct, socket.place()) {
+            direct.send_file(place, token, file);
+            return self.push_direct();
+        }
+        let result = sendfile::send(socket, file);
+        self.done.push(Completion { token, result, buffer: None, more: false });
+    }
+
+    /// Queues what direct descriptors need done.
+    fn push_direct(&mut self) {
+        while let Some(entry) = self.direct.as_mut().and_then(Direct::next_entry) {
+            self.push(entry);
         }
     }
 
@@ -201,8 +237,12 @@ impl Uring {
                 }
                 None if entry.user_data() == ALARM => is_alarm_over = true,
                 None if entry.user_data() == TIMEOUT => self.timeout = None,
-                // A timeout that could not be moved: it has just fired.
-                None => {}
+                None => {
+                    if let Some(direct) = &mut self.direct {
+                        direct.complete(entry.user_data(), entry.result(), completions);
+                    }
+                    // Else a timeout that could not be moved: it has just fired.
+                }
             }
         }
         if has_sends {
@@ -211,6 +251,8 @@ impl Uring {
         if !self.silent_sends.is_empty() {
             self.settle_silent_sends(completions);
         }
+        // Only now: what is queued and not submitted would leave sends unsettled.
+        self.push_direct();
         if is_alarm_over {
             self.watch_alarm();
         }
@@ -301,8 +343,21 @@ impl World for Uring {
                 self.silent_sends.push((token, bytes.size()));
             }
             Operation::SendFile { socket, file, offset, size } => {
-                let result = sendfile::send(socket, file, offset, size);
-                return self.done.push(Completion { token, result, buffer: None, more: false });
+                return self.send_file(socket, (file, offset, size), token);
+            }
+            Operation::Accept { listener, hands_over: false } => {
+                if let Some(direct) = &mut self.direct {
+                    direct.accept(listener, token);
+                    return self.push_direct();
+                }
+            }
+            Operation::Cancel { target } if target.kind() == Kind::Accept => {
+                return self.cancel_accept(target, token);
+            }
+            Operation::Close { socket } => {
+                if let (Some(direct), Some(place)) = (&mut self.direct, socket.place()) {
+                    direct.close(place);
+                }
             }
             _ => {}
         }
@@ -314,24 +369,13 @@ impl World for Uring {
     }
 
     fn shutdown(&mut self, socket: Descriptor, half: Half) {
-        let how = match half {
-            Half::Write => libc::SHUT_WR,
-            Half::Both => libc::SHUT_RDWR,
-            Half::Reset => {
-                // SAFETY: the kernel reads as many bytes of the address as it is told.
-                unsafe {
-                    // connect(2): with AF_UNSPEC it dissolves the connection, which for TCP sends
-                    // a reset. Unlike SO_LINGER it need not wait for the descriptor's close.
-                    let mut nobody: libc::sockaddr = std::mem::zeroed();
-                    nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
-                    libc::connect(socket.0, &raw const nobody, size_of_val(&nobody) as _);
-                }
-                libc::SHUT_RDWR
+        match (&mut self.direct, socket.place()) {
+            (Some(direct), Some(place)) => {
+                direct.shut_down(place, half);
+                self.push_direct();
             }
-        };
-        // ENOTCONN, where the peer was faster, is as good as success.
-        // SAFETY: a system call on a number; no memory is involved.
-        unsafe { libc::shutdown(socket.0, how) };
+            _ => shut_down(socket.0, half),
+        }
     }
 
     fn enter(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -362,99 +406,4 @@ impl World for Uring {
 fn is_passing(error: &io::Error) -> bool {
     use libc::{EAGAIN, EBUSY, EINTR, ENOMEM, ETIME};
     matches!(error.raw_os_error(), Some(EINTR | ETIME | EBUSY | EAGAIN | ENOMEM))
-}
-
-/// One switch from our operations to the kernel's.
-fn entry_of(operation: Operation) -> squeue::Entry {
-    match operation {
-        Operation::Accept { listener } => {
-            opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
-        }
-        Operation::Connect { socket, address } => {
-            opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()
-        }
-        Operation::Recv { socket } => {
-            opcode::RecvMulti::new(types::Fd(socket.0), BUFFER_GROUP).build()
-        }
-        Operation::Send { socket, bytes, waits, more } => {
-            let send = opcode::Send::new(types::Fd(socket.0), bytes.as_ptr(), bytes.size());
-            // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
-            if waits {
-                return send.flags(libc::MSG_NOSIGNAL).build();
-            }
-            // MSG_DONTWAIT fails the request where there is no room, instead of arming a poll.
-            // MSG_WAITALL makes a short send a failure, so that only a whole one is silent
-            // (io_uring_prep_send(3), IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
-            let more = if more { libc::MSG_MORE } else { 0 };
-            send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL | more)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-        }
-        Operation::Writable { socket } => {
-            opcode::PollAdd::new(types::Fd(socket.0), libc::POLLOUT as u32).build()
-        }
-        Operation::SendFile { .. } => unreachable!("it is done as it is submitted"),
-        Operation::Close { socket } => opcode::Close::new(types::Fd(socket.0)).build(),
-        Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),
-    }
-}
-
-/// The ring of provided buffers (`io_uring_register_buf_ring(3)`, Linux 5.19): the pool's buffers
-/// by address, in memory that is shared with the kernel.
-struct BufferRing {
-    entries: std::ptr::NonNull<types::BufRingEntry>,
-    layout: std::alloc::Layout,
-    count: u16,
-    /// Entries ever added; the kernel sees it in `provide`.
-    tail: u16,
-}
-
-impl BufferRing {
-    fn new(count: u16) -> BufferRing {
-        let size = usize::from(count) * size_of::<types::BufRingEntry>();
-        // The kernel wants the ring on a page of its own.
-        let layout = std::alloc::Layout::from_size_align(size, 4096).expect("count is bounded");
-        // SAFETY: the layout's size is not zero: `count` is at least one.
-        let entries = unsafe { std::alloc::alloc_zeroed(layout) };
-        let Some(entries) = std::ptr::NonNull::new(entries.cast()) else {
-            std::alloc::handle_alloc_error(layout)
-        };
-        BufferRing { entries, layout, count, tail: 0 }
-    }
-
-    fn register(&self, ring: &IoUring) -> io::Result<()> {
-        let address = self.entries.as_ptr() as u64;
-        // SAFETY: the memory holds `count` entries and lives until this value is dropped, which
-        // is after the ring: see the order of `Uring`'s fields.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(address, self.count, BUFFER_GROUP, 0)
-        }
-    }
-
-    fn provide(&mut self, pool: &BufferPool, buffers: &[BufferId]) {
-        for buffer in buffers {
-            let index = self.tail & (self.count - 1);
-            // SAFETY: `index < count`. The kernel reads entries from its head up to the published
-            // tail; this one is beyond, since at most `count` buffers exist and each is provided
-            // once at a time.
-            let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(index)) };
-            entry.set_addr(pool.address(*buffer).as_ptr() as u64);
-            entry.set_len(pool.buffer_bytes());
-            entry.set_bid(buffer.0);
-            self.tail = self.tail.wrapping_add(1);
-        }
-        // SAFETY: the tail lies in the first entry, which is valid; it is aligned to two bytes.
-        // Nobody else in this process touches it, and the kernel reads it with acquire.
-        let tail = unsafe {
-            AtomicU16::from_ptr(types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut())
-        };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; the ring is closed already.
-        unsafe { std::alloc::dealloc(self.entries.as_ptr().cast(), self.layout) }
-    }
 }

@@ -36,7 +36,7 @@ pub struct FileRange {
 }
 
 /// Sends as much as the socket has room for; the result as the ring would give it.
-pub(super) fn send(socket: Descriptor, file: Descriptor, offset: u64, size: u32) -> i32 {
+pub(super) fn send(socket: Descriptor, (file, offset, size): (Descriptor, u64, u32)) -> i32 {
     // SAFETY: the slot of the send that is executed keeps both descriptors open.
     let (socket, file) =
         unsafe { (BorrowedFd::borrow_raw(socket.0), BorrowedFd::borrow_raw(file.0)) };

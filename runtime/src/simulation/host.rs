@@ -16,13 +16,8 @@ pub(super) struct SimulatedHost(pub(super) Rc<RefCell<Network>>);
 
 impl Host for SimulatedHost {
     fn peer_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        let (_, remote) = self.0.borrow().addresses(descriptor);
+        let remote = self.0.borrow().peer_address(descriptor);
         remote.map(Some).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTCONN))
-    }
-
-    fn local_address(&self, descriptor: Descriptor) -> io::Result<Option<SocketAddr>> {
-        let (local, _) = self.0.borrow().addresses(descriptor);
-        Ok(local)
     }
 
     fn accept_now(&self, listener: Descriptor) -> io::Result<Option<Descriptor>> {

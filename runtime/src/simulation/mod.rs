@@ -43,6 +43,7 @@ pub use faults::Faults;
 pub use peer::{Ending, Peer};
 
 use crate::address::Address;
+use crate::balance::Balance;
 use crate::clock::Moment;
 use crate::config::ShardConfig;
 use crate::driver::buffers::BufferPool;
@@ -198,7 +199,8 @@ impl Simulation {
     /// A listener on a shard. Several may share an address, as with `SO_REUSEPORT`.
     pub fn listen(&self, shard: ShardId, address: SocketAddr) -> Listener {
         let descriptor = self.network.borrow_mut().open_listener(address);
-        Listener::from_descriptor(self.shard(shard), descriptor, Address::Tcp(address))
+        let (shard, address) = (self.shard(shard), Address::Tcp(address));
+        Listener::from_descriptor(shard, descriptor, address, Balance::Hash)
     }
 
     /// A client that connects to one of the listeners; `None` where nobody listens.

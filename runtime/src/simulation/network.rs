@@ -157,21 +157,11 @@ impl Network {
         }
     }
 
-    /// The local and the remote address of a socket.
-    pub(super) fn addresses(
-        &self,
-        descriptor: Descriptor,
-    ) -> (Option<SocketAddr>, Option<SocketAddr>) {
-        match self.sockets.get(&descriptor.0) {
-            Some(Socket::Listener { address, .. }) => (Some(*address), None),
-            Some(Socket::Stream(end)) => {
-                let connection = &self.connections[end.connection];
-                let remote = connection.address(end.side.other());
-                let is_open = !connection.is_reset();
-                (Some(connection.address(end.side)), is_open.then_some(remote))
-            }
-            _ => (None, None),
-        }
+    /// The address of whoever a socket is connected to.
+    pub(super) fn peer_address(&self, descriptor: Descriptor) -> Option<SocketAddr> {
+        let end = self.end_of(descriptor)?;
+        let connection = self.connection(end);
+        (!connection.is_reset()).then(|| connection.address(end.side.other()))
     }
 
     pub(super) fn connection(&self, end: End) -> &Connection {

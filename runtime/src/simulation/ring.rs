@@ -103,7 +103,7 @@ impl SimulatedRing {
             Some((network.connection(end), end.side))
         };
         match self.in_flight[index].operation {
-            Operation::Accept { listener } => network.has_queued(listener),
+            Operation::Accept { listener, .. } => network.has_queued(listener),
             // An unconnected socket is at end of file.
             Operation::Recv { socket } => {
                 connection(socket).is_none_or(|(connection, side)| connection.is_readable(side))
@@ -122,7 +122,7 @@ impl SimulatedRing {
     pub(super) fn perform(&mut self, index: usize) {
         let InFlight { operation, token } = self.in_flight[index];
         match operation {
-            Operation::Accept { listener } => self.accept(index, listener, false),
+            Operation::Accept { listener, .. } => self.accept(index, listener, false),
             Operation::Connect { .. } => self.connect(index),
             Operation::Recv { socket } => self.receive(index, socket),
             Operation::Send { socket, .. } => self.send(index, socket),
@@ -326,7 +326,7 @@ impl SimulatedRing {
         let is_late =
             self.can_perform(found) && self.network.borrow_mut().roll(|faults| faults.late_cancel);
         match self.in_flight[found].operation {
-            Operation::Accept { listener } if is_late => self.accept(found, listener, true),
+            Operation::Accept { listener, .. } if is_late => self.accept(found, listener, true),
             Operation::Connect { .. } if is_late => self.connect(found),
             _ => {
                 self.finish(found, -libc::ECANCELED);
@@ -417,7 +417,7 @@ impl World for SimulatedRing {
 /// The descriptor that an operation is about.
 fn socket_of(operation: Operation) -> Option<Descriptor> {
     match operation {
-        Operation::Accept { listener: socket }
+        Operation::Accept { listener: socket, .. }
         | Operation::Connect { socket, .. }
         | Operation::Recv { socket }
         | Operation::Send { socket, .. }

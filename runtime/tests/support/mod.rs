@@ -181,18 +181,23 @@ async fn start(shard: Rc<Shard>, bound: Arc<Mutex<BoundSockets>>) -> Result<(), 
         let shard = Rc::clone(&shard);
         shard.clone().spawn(async move {
             let _pass = pass;
-            accept_all(&shard, listener).await;
+            accept_all(shard, listener, echo).await;
         });
     }
     Ok(())
 }
 
-pub async fn accept_all(shard: &Rc<Shard>, mut listener: Listener) {
+/// Serves each connection in a task of its own, until the drain.
+pub async fn accept_all<F>(shard: Rc<Shard>, mut listener: Listener, serve: impl Fn(Stream) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
     while let Some(stream) = listener.accept().await {
         let pass = shard.enter_gate();
+        let served = serve(stream);
         shard.spawn(async move {
             let _pass = pass;
-            echo(stream).await;
+            served.await;
         });
     }
 }
@@ -248,6 +253,16 @@ impl Load {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().expect("load")
     }
+}
+
+/// Lowers the open-file limit to `spare_count` above what is open.
+pub fn limit_descriptors(spare_count: u64) {
+    let open_count = std::fs::read_dir("/proc/self/fd").expect("proc").count() as u64;
+    let limit =
+        libc::rlimit { rlim_cur: open_count + spare_count, rlim_max: open_count + spare_count };
+    // SAFETY: `limit` is a valid argument.
+    let outcome = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(outcome, 0);
 }
 
 /// Sends one byte and expects it back.

@@ -53,6 +53,11 @@ const RUNTIME: &[(&str, &str, Read<Stats>)] = &[
         "Sockets that were accepted or connected, to other servers too.",
         |stats| &stats.streams_opened,
     ),
+    (
+        "corelane_direct_accepts_total",
+        "Connections that take no descriptor of the process's.",
+        |stats| &stats.direct_accepts,
+    ),
     ("corelane_streams_closed_total", "Sockets that are closed again.", |stats| {
         &stats.streams_closed
     }),
@@ -98,6 +103,11 @@ const SERVER: &[(&str, &str, Read<ServerStats>)] = &[
         "corelane_access_log_dropped_total",
         "Lines of the access log that were dropped because its writer was behind.",
         |stats| &stats.access_log_dropped,
+    ),
+    (
+        "corelane_spans_dropped_total",
+        "Spans that were dropped because their exporter was behind.",
+        |stats| &stats.spans_dropped,
     ),
 ];
 
@@ -332,10 +342,9 @@ fn of_offload(out: &mut Exposition, running: &Running) {
 }
 
 fn of_records(out: &mut Exposition, running: &Running) {
-    if let Some(lost) = &running.log_lost {
-        let help = "Lines of the access log that its file did not take.";
-        out.counter("corelane_access_log_lost_total", help);
-        out.sample(&[], lost.value());
+    for (name, help, count) in &running.metrics {
+        out.counter(name, help);
+        out.sample(&[], count.value());
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use corelane_runtime::{Counter, Monitor, ShardId};
+use corelane_runtime::{Monitor, ShardId};
 
 use super::live;
+use crate::records::Metric;
 use crate::stats::ServerStats;
 
 /// What there is to tell once every shard listens.
@@ -17,8 +18,8 @@ pub(crate) struct Running {
     pub(crate) cpus: Vec<usize>,
     /// The receive buffers of each shard.
     pub(crate) buffer_count: u16,
-    /// Lines of the access log that its file did not take, where there is one.
-    pub(crate) log_lost: Option<Arc<Counter>>,
+    /// Those of the process that are counted beside the shards.
+    pub(crate) metrics: Vec<Metric>,
 }
 
 impl Running {

@@ -11,7 +11,7 @@ impl App {
     /// Writes a line for each request. Default: none.
     #[must_use]
     pub fn access_log(mut self, log: AccessLog) -> App {
-        self.access_log = Some(log);
+        self.records.access_log = Some(log);
         self
     }
 }
@@ -19,7 +19,7 @@ impl App {
 impl Server {
     /// Has the file of the access log opened anew under its name, after it was moved away.
     pub fn reopen_access_log(&self) {
-        self.access_log.iter().for_each(|writer| writer.desk.reopen());
+        self.records.access_log.iter().for_each(|writer| writer.desk.reopen());
     }
 
     /// The same whenever the process is sent SIGHUP or SIGUSR1; [`run`](Server::run) does so.
@@ -27,7 +27,8 @@ impl Server {
     /// # Errors
     /// The signals can not be caught.
     pub fn reopen_access_log_on_signals(&self) -> Result<()> {
-        let caught = self.access_log.as_ref().map_or(Ok(()), |log| log.desk.reopen_on_signals());
+        let caught =
+            self.records.access_log.as_ref().map_or(Ok(()), |log| log.desk.reopen_on_signals());
         caught.map_err(|error| RuntimeError::Thread(error).into())
     }
 
@@ -35,6 +36,6 @@ impl Server {
     /// dropped because it was slow are in
     /// [`access_log_dropped`](crate::ServerStats::access_log_dropped) of each shard.
     pub fn access_log_lost(&self) -> u64 {
-        self.access_log.as_ref().map_or(0, |writer| writer.lost.value())
+        self.records.access_log.as_ref().map_or(0, |writer| writer.lost.value())
     }
 }

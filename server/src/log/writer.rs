@@ -10,7 +10,7 @@ use super::format::AccessFormat;
 use super::sink::Sink;
 use super::stamp::Stamp;
 use crate::error::Result;
-use crate::records::{Clerk, Desk, Entry, Recorder, Recorders};
+use crate::records::{Clerk, Desk, Entry, Lines, Metric};
 
 /// Bytes of lines that are written at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -20,33 +20,31 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(crate) struct Writer {
     pub(super) desk: Desk,
     /// Lines that the file did not take.
-    pub(crate) lost: Arc<Counter>,
+    pub(super) lost: Arc<Counter>,
 }
 
-/// Opens the log, where there is to be one, and starts its writer: one recorder for each shard.
+/// Opens the log, where there is to be one, and starts its writer; with the end of each shard.
 ///
 /// # Errors
 /// The file can not be opened, or no thread can be started.
 pub(crate) fn start(
     log: Option<AccessLog>,
     config: &CheckedConfig,
-) -> Result<(Option<Writer>, Recorders)> {
-    let Some(log) = log else { return Ok((None, Recorders::default())) };
+) -> Result<Option<(Writer, Vec<Lines>)>> {
+    let Some(log) = log else { return Ok(None) };
     let name = log.target.to_string();
     let sink = Sink::open(log.target)
         .map_err(|error| ConfigError::new("access_log", format!("{name}: {error}")))?;
-    let started = write_to(sink, log.settings, config).map_err(RuntimeError::Thread)?;
-    let (writer, recorders) = started;
-    Ok((Some(writer), Recorders::new(recorders)))
+    Ok(Some(write_to(sink, log.settings, config).map_err(RuntimeError::Thread)?))
 }
 
 fn write_to(
     sink: Sink,
     settings: Settings,
     config: &CheckedConfig,
-) -> io::Result<(Writer, Vec<Recorder>)> {
+) -> io::Result<(Writer, Vec<Lines>)> {
     let lost = Arc::new(Counter::default());
-    let lines = Lines {
+    let scribe = Scribe {
         sink,
         format: settings.format,
         stamp: Stamp::new(0),
@@ -54,14 +52,20 @@ fn write_to(
         count: 0,
         lost: Arc::clone(&lost),
     };
-    let (desk, outlets) = Desk::start("access-log", config, settings.ring_bytes, lines)?;
-    let outlets = outlets.into_iter().enumerate();
-    let recorders = outlets.map(|(shard, outlet)| Recorder::new(shard, settings, outlet));
-    Ok((Writer { desk, lost }, recorders.collect()))
+    let (desk, outlets) = Desk::start("access-log", config, settings.ring_bytes, scribe)?;
+    let lines = outlets.into_iter().map(|outlet| Lines::new(settings, outlet));
+    Ok((Writer { desk, lost }, lines.collect()))
+}
+
+impl Writer {
+    pub(crate) fn metric(&self) -> Metric {
+        let help = "Lines of the access log that its file did not take.";
+        ("corelane_access_log_lost_total", help, Arc::clone(&self.lost))
+    }
 }
 
 /// What makes the lines.
-struct Lines {
+struct Scribe {
     sink: Sink,
     format: AccessFormat,
     stamp: Stamp,
@@ -71,7 +75,7 @@ struct Lines {
     lost: Arc<Counter>,
 }
 
-impl Clerk for Lines {
+impl Clerk for Scribe {
     fn take(&mut self, entry: &Entry<'_>) {
         self.stamp.set(entry.ended_nanos / 1_000_000_000);
         self.format.write(&mut self.text, entry, &self.stamp);
@@ -104,15 +108,15 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::records::Outcome;
+    use crate::records::{Dropped, Outcome, Recorder};
 
     fn start(log: AccessLog) -> (Writer, Recorder) {
         let cpu = Topology::detect().cpus()[0];
         let config = Config { cores: Cores::List(vec![cpu]), ..Config::default() };
         let config = config.checked(&Topology::detect()).expect("a configuration");
         let sink = Sink::open(log.target).expect("open");
-        let (writer, mut recorders) = write_to(sink, log.settings, &config).expect("start");
-        (writer, recorders.remove(0))
+        let (writer, lines) = write_to(sink, log.settings, &config).expect("start");
+        (writer, Recorder::new(0, lines.into_iter().next(), None))
     }
 
     const FINE: Outcome =
@@ -120,7 +124,7 @@ mod tests {
 
     /// What the shard does with an exchange whose answer is ready at once.
     fn note(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
-        if let Some(chosen) = recorder.choose(Some(outcome.status)) {
+        if let Some(chosen) = recorder.choose(Some(outcome.status), false) {
             recorder.finish(recorder.draft(chosen, asked), outcome);
         }
     }
@@ -129,7 +133,7 @@ mod tests {
     fn record(recorder: &Recorder, target: &str) -> bool {
         let asked = Entry { method: b"GET", target: target.as_bytes(), ..Entry::default() };
         note(recorder, &asked, &FINE);
-        recorder.settle(Moment::from_nanos(0)) == 0
+        recorder.settle(Moment::from_nanos(0)) == Dropped::default()
     }
 
     /// A file on a disk that takes each write only when the test lets it.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use corelane_runtime::Shard;
 use http::{HeaderName, HeaderValue};
 
-use super::{Inner, Layer, Middleware, Reply};
+use super::{Inner, Layer, Middleware, Reply, Sampler};
 use crate::extract::Exchange;
 
 const NAME: HeaderName = HeaderName::from_static("traceparent");
@@ -18,9 +18,14 @@ const NAME: HeaderName = HeaderName::from_static("traceparent");
 /// of its own in it. Handlers take it as `Extension<TraceContext>`, the answer names it in
 /// `traceparent`.
 ///
+/// Where the server exports spans (feature `otel`) it has done the first already, and this layer
+/// only answers with it.
+///
 /// A field that is malformed, or comes twice, counts as none (section 3.2.2).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TraceContexts;
+#[derive(Clone, Copy, Debug)]
+pub struct TraceContexts {
+    sampler: Sampler,
+}
 
 /// The place of one exchange in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +36,27 @@ pub struct TraceContext {
     pub parent_id: Option<u64>,
     /// This exchange's own span; never zero.
     pub span_id: u64,
-    /// Whether the caller records the trace. Where it begins here: `false`, nobody does.
+    /// Whether the trace is recorded, as the [`Sampler`] says.
     pub is_sampled: bool,
 }
 
 impl TraceContexts {
-    /// The layer; it has no settings.
+    /// With the caller's word about what is recorded; nobody records a trace that begins here.
     pub fn new() -> TraceContexts {
-        TraceContexts
+        TraceContexts { sampler: Sampler::never().parent_based() }
+    }
+
+    /// Which traces are to be recorded, by whomever they reach next.
+    #[must_use]
+    pub fn sampler(mut self, sampler: Sampler) -> TraceContexts {
+        self.sampler = sampler;
+        self
+    }
+}
+
+impl Default for TraceContexts {
+    fn default() -> TraceContexts {
+        TraceContexts::new()
     }
 }
 
@@ -52,17 +70,30 @@ impl fmt::Display for TraceContext {
 
 impl Layer for TraceContexts {
     fn on_shard(&self, _: &Rc<Shard>) -> Rc<dyn Middleware> {
-        // The keys are random, so the ids of shards, processes and machines differ.
-        Rc::new(Tracer { keys: [RandomState::new(), RandomState::new()], count: Cell::new(0) })
+        Rc::new(Tracer::new(self.sampler))
     }
 }
 
-struct Tracer {
+/// Gives exchanges their places in traces.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    sampler: Sampler,
     keys: [RandomState; 2],
     count: Cell<u64>,
 }
 
 impl Tracer {
+    pub(crate) fn new(sampler: Sampler) -> Tracer {
+        // The keys are random, so the ids of shards, processes and machines differ.
+        let keys = [RandomState::new(), RandomState::new()];
+        Tracer { sampler, keys, count: Cell::new(0) }
+    }
+
+    /// The exchange's place in the trace of its caller, or in one that begins here.
+    pub(crate) fn begin(&self, exchange: &Exchange<'_>) -> TraceContext {
+        self.context(Caller::of(exchange))
+    }
+
     fn next(&self) -> [u64; 2] {
         self.count.set(self.count.get().wrapping_add(1));
         // All zeros are invalid (sections 3.2.2.3 and 3.2.2.4).
@@ -71,24 +102,25 @@ impl Tracer {
 
     fn context(&self, caller: Option<Caller>) -> TraceContext {
         let [span_id, _] = self.next();
-        match caller {
-            Some(Caller { trace_id, parent_id, is_sampled }) => {
-                TraceContext { trace_id, parent_id: Some(parent_id), span_id, is_sampled }
-            }
-            None => {
-                let [high, low] = self.next();
-                let trace_id = u128::from(high) << 64 | u128::from(low);
-                TraceContext { trace_id, parent_id: None, span_id, is_sampled: false }
-            }
-        }
+        let trace_id = caller.as_ref().map(|caller| caller.trace_id).unwrap_or_else(|| {
+            let [high, low] = self.next();
+            u128::from(high) << 64 | u128::from(low)
+        });
+        let parent = caller.as_ref().map(|caller| caller.is_sampled);
+        let is_sampled = self.sampler.is_sampled(trace_id, parent);
+        let parent_id = caller.map(|caller| caller.parent_id);
+        TraceContext { trace_id, parent_id, span_id, is_sampled }
     }
 }
 
 impl Middleware for Tracer {
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
-        let context = self.context(Caller::of(exchange));
+        let context = exchange.extension::<TraceContext>().unwrap_or_else(|| {
+            let context = Rc::new(self.begin(exchange));
+            exchange.insert(Rc::clone(&context));
+            context
+        });
         let value = HeaderValue::from_str(&context.to_string());
-        exchange.insert(Rc::new(context));
         inner.call(exchange).map(|mut response| {
             if let Ok(value) = value {
                 response.headers.insert(NAME, value);

@@ -34,6 +34,9 @@ pub(crate) trait Clerk: Send + 'static {
     /// What the entries go to was replaced.
     fn reopen(&mut self) {}
 
+    /// The server ends: what comes now is the last, and nothing may take long any more.
+    fn hurry(&mut self) {}
+
     /// Nothing comes any more.
     fn end(&mut self) {}
 }
@@ -115,6 +118,9 @@ impl<C: Clerk> Work<C> {
             let is_ending = self.bell.is_ending.load(Ordering::Acquire);
             if self.bell.wants_reopening.swap(false, Ordering::Relaxed) {
                 self.clerk.reopen();
+            }
+            if is_ending {
+                self.clerk.hurry();
             }
             let has_any = self.look();
             self.clerk.settle();

@@ -19,7 +19,7 @@ const BYTES: usize = 20;
 const STATUS: usize = 28;
 
 /// Bytes before the texts.
-const FIXED_BYTES: usize = 4 + 3 * 8 + 2 * 2 + 2 + 2 * 16 + 2 * TEXT_COUNT;
+const FIXED_BYTES: usize = 4 + 3 * 8 + 2 * 2 + 2 + 2 * 16 + 2 * 8 + 2 * TEXT_COUNT;
 
 /// The most bytes that an entry takes.
 pub(super) const ENTRY_BYTES_MAX: usize = FIXED_BYTES + TEXT_COUNT * TEXT_BYTES_MAX;
@@ -41,6 +41,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) client: Option<IpAddr>,
     /// Zero where it belongs to none.
     pub(crate) trace_id: u128,
+    /// Its own span, zero where it has none, and its caller's.
+    pub(crate) span_id: u64,
+    pub(crate) parent_id: u64,
     pub(crate) method: &'a [u8],
     pub(crate) target: &'a [u8],
     /// The pattern of the route that answered; empty where none did.
@@ -75,6 +78,9 @@ impl<'a> Entry<'a> {
         out.push(kind);
         out.extend_from_slice(&octets);
         out.extend_from_slice(&self.trace_id.to_le_bytes());
+        for id in [self.span_id, self.parent_id] {
+            out.extend_from_slice(&id.to_le_bytes());
+        }
         for text in texts {
             out.extend_from_slice(&(text.len() as u16).to_le_bytes());
         }
@@ -98,6 +104,7 @@ impl<'a> Entry<'a> {
             _ => None,
         };
         let trace_id = u128::from_le_bytes(take(&mut rest)?);
+        let [span_id, parent_id] = [take(&mut rest)?, take(&mut rest)?].map(u64::from_le_bytes);
         let mut sizes = [0; TEXT_COUNT];
         for size in &mut sizes {
             *size = usize::from(u16::from_le_bytes(take(&mut rest)?));
@@ -116,6 +123,8 @@ impl<'a> Entry<'a> {
             minor_version,
             client,
             trace_id,
+            span_id,
+            parent_id,
             method: text(0)?,
             target: text(1)?,
             route: text(2)?,
@@ -129,9 +138,13 @@ impl<'a> Entry<'a> {
 
 /// Fills in what the answer tells; the duration is for the turn's end to say.
 pub(super) fn set_answer(entry: &mut [u8], outcome: &Outcome) {
-    entry[ENDED..ENDED + 8].copy_from_slice(&outcome.ended_nanos.to_le_bytes());
+    set_end(entry, outcome.ended_nanos);
     entry[BYTES..BYTES + 8].copy_from_slice(&outcome.bytes.to_le_bytes());
     entry[STATUS..STATUS + 2].copy_from_slice(&outcome.status.as_u16().to_le_bytes());
+}
+
+pub(super) fn set_end(entry: &mut [u8], ended_nanos: u64) {
+    entry[ENDED..ENDED + 8].copy_from_slice(&ended_nanos.to_le_bytes());
 }
 
 pub(super) fn set_duration(entry: &mut [u8], duration: Duration) {
@@ -160,6 +173,8 @@ pub(crate) mod tests {
             minor_version: 1,
             client: Some(IpAddr::from([192, 0, 2, 7])),
             trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
+            span_id: 0xb7ad_6b71_6920_3331,
+            parent_id: 7,
             method: b"GET",
             target: b"/items/7?full",
             route: b"/items/{id}",

@@ -410,6 +410,7 @@ impl Conversation {
             scope: Scope { shard: &self.shard, states: &route.states },
             extensions: Extensions::default(),
         };
+        let trace = Logged::begin_trace(&site, &mut exchange);
         let mut running = None;
         self.activity = route.activity;
         self.shard.begin_activity(self.activity);
@@ -419,7 +420,7 @@ impl Conversation {
         match running {
             Some(call) if ended => {
                 if let Some(logged) = &mut self.logged {
-                    logged.note(&site, None, &Asked::of(&exchange), route.activity);
+                    logged.note(&site, None, &Asked::of(&exchange, trace), route.activity);
                 }
                 self.in_flight = InFlight::count(&site.overload);
                 Answer::Pending(call, facts)
@@ -427,7 +428,7 @@ impl Conversation {
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 if let Some(logged) = &mut self.logged {
-                    logged.note(&site, Some(status), &Asked::of(&exchange), route.activity);
+                    logged.note(&site, Some(status), &Asked::of(&exchange, trace), route.activity);
                 }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);

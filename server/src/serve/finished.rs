@@ -19,7 +19,7 @@ use corelane_runtime::{Activity, Moment, Shard};
 use http::StatusCode;
 
 use super::conversation::Conversation;
-use crate::records::Recorder;
+use crate::records::{Dropped, Recorder};
 use crate::response::Rest;
 use crate::stats::{ServerStats, Slow, class_of};
 
@@ -161,7 +161,9 @@ impl Tally {
             self.settle_late(&finished, end);
         }
         if let Some(recorder) = &self.recorder {
-            self.stats.access_log_dropped.add(recorder.settle(end));
+            let Dropped { lines, spans } = recorder.settle(end);
+            self.stats.access_log_dropped.add(lines);
+            self.stats.spans_dropped.add(spans);
         }
     }
 

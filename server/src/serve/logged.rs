@@ -33,18 +33,18 @@ pub(super) struct Asked<'a> {
     pub(super) fields: &'a [Field],
     /// For whom a proxy has connected.
     pub(super) proxied: Option<&'a SocketAddr>,
-    /// Its trace, where middleware has seen to that.
+    /// Its place in a trace, where the recorder or middleware has seen to that.
     pub(super) context: Option<Rc<TraceContext>>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn of(exchange: &'a Exchange<'_>) -> Asked<'a> {
+    pub(super) fn of(exchange: &'a Exchange<'_>, context: Option<Rc<TraceContext>>) -> Asked<'a> {
         Asked {
             head: exchange.head,
             bytes: exchange.bytes,
             fields: &exchange.fields,
             proxied: exchange.peer.proxied,
-            context: exchange.extension(),
+            context: context.or_else(|| exchange.extension()),
         }
     }
 }
@@ -57,6 +57,16 @@ impl Logged {
         Some(Box::new(Logged { peer, draft: None }))
     }
 
+    /// Gives a request its place in a trace, where spans are exported, for its handler as well.
+    pub(super) fn begin_trace(
+        site: &Site,
+        exchange: &mut Exchange<'_>,
+    ) -> Option<Rc<TraceContext>> {
+        let context = Rc::new(site.tally.recorder.as_ref()?.begin_trace(exchange)?);
+        exchange.insert(Rc::clone(&context));
+        Some(context)
+    }
+
     /// Copies what is known of a request, where it may be recorded: `status` is that of its answer
     /// where there is one already.
     pub(super) fn note(
@@ -67,7 +77,8 @@ impl Logged {
         route: Activity,
     ) {
         let Some(recorder) = &site.tally.recorder else { return };
-        let Some(chosen) = recorder.choose(status) else { return };
+        let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
+        let Some(chosen) = recorder.choose(status, is_sampled) else { return };
         let client = client(site, asked.proxied.or(self.peer.as_ref()), asked);
         let route = site.table.names.get(route.index()).map_or("", String::as_str);
         self.draft = Some(recorder.draft(chosen, &Entry { client, ..entry(asked, route) }));
@@ -96,9 +107,9 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
             traceparent = Some(if traceparent.is_none() { value } else { b"" });
         }
     }
-    let trace_id = match &asked.context {
-        Some(context) => Some(context.trace_id),
-        None => traceparent.and_then(trace_of),
+    let (trace_id, span_id, parent_id) = match asked.context.as_deref() {
+        Some(context) => (Some(context.trace_id), context.span_id, context.parent_id),
+        None => (traceparent.and_then(trace_of), 0, None),
     };
     Entry {
         minor_version: u8::from(asked.head.version != Version::HTTP_10),
@@ -108,6 +119,8 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
         referer,
         user_agent,
         trace_id: trace_id.unwrap_or_default(),
+        span_id,
+        parent_id: parent_id.unwrap_or_default(),
         ..Entry::default()
     }
 }
@@ -141,7 +154,7 @@ impl Conversation {
         }
         let site = Rc::clone(&self.site);
         let Some(recorder) = &site.tally.recorder else { return };
-        let Some(chosen) = recorder.choose(Some(status)) else { return };
+        let Some(chosen) = recorder.choose(Some(status), false) else { return };
         let peer = self.proxied.as_deref().or(logged.peer.as_ref());
         let client = peer.map(|address| address.ip().to_canonical());
         let draft = recorder.draft(chosen, &Entry { client, ..Entry::default() });

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use corelane::log::{AccessFormat, AccessLog};
+#[cfg(feature = "otel")]
+use corelane::otel::Spans;
+use corelane::{App, ConfigError};
 
-/// The access log of a command that serves.
+/// What a command that serves records of the requests.
 #[derive(Debug, Args)]
 pub(crate) struct AccessOptions {
     /// Writes a line for each request to this file; - is standard output
@@ -21,6 +24,10 @@ pub(crate) struct AccessOptions {
     /// From how many milliseconds on a request is slow [default: none is]
     #[arg(long, value_name = "MS")]
     access_log_slow: Option<u64>,
+    /// Exports a span for each request by OTLP over HTTP, as the variables OTEL_* say
+    #[cfg(feature = "otel")]
+    #[arg(long)]
+    spans: bool,
 }
 
 impl AccessOptions {
@@ -28,8 +35,17 @@ impl AccessOptions {
         self.access_log.as_deref()
     }
 
-    /// `None` where none is asked for.
-    pub(crate) fn log(&self) -> Option<AccessLog> {
+    /// With what is asked for.
+    pub(crate) fn record(&self, app: App) -> Result<App, ConfigError> {
+        let app = self.log().into_iter().fold(app, App::access_log);
+        #[cfg(feature = "otel")]
+        if self.spans {
+            return Ok(app.spans(Spans::from_environment()?));
+        }
+        Ok(app)
+    }
+
+    fn log(&self) -> Option<AccessLog> {
         let path = self.access_log.as_ref()?;
         let is_stdout = path.as_os_str() == "-";
         let log = if is_stdout { AccessLog::stdout() } else { AccessLog::file(path) };

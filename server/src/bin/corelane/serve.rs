@@ -82,7 +82,7 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
     let app = if options.compress { app.layer(compression()) } else { app };
     let app = options.admin().into_iter().fold(app, App::admin);
-    let app = options.access.log().into_iter().fold(app, App::access_log);
+    let app = options.access.record(app)?;
     let app = options.listen.iter().cloned().fold(app, App::listen);
     let app = options.pid_file.iter().fold(app, App::pid_file);
     let server = app.inherit().start(())?;

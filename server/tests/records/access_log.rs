@@ -1,7 +1,5 @@
 //! The access log of a running server: which lines it has, and what can not get into them.
 
-mod support;
-
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -11,7 +9,8 @@ use corelane::log::{AccessFormat, AccessLog};
 use corelane::middleware::TraceContexts;
 use corelane::{App, BodyStream, Concurrency, ProxyConfig, StatusCode, get, post, sleep};
 use serde_json::Value;
-use support::{TestServer, get as ask, post as send, request};
+
+use crate::support::{self, TestServer, get as ask, post as send, request};
 
 /// Keeps what is written.
 struct Kept(Sender<Vec<u8>>);

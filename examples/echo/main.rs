@@ -5,22 +5,27 @@
 //!   curl --data hello http://127.0.0.1:8080/                    hello, with the type that it had
 //!   curl http://127.0.0.1:8080/echo                             the request's fields, one a line
 //!   curl --cookie 'a=b; c=d' http://127.0.0.1:8080/cookie       a=b and c=d, one a line
+//!   curl http://127.0.0.1:8080/delay/250                        OK, a quarter of a second later
 //! ```
 //!
-//! Each handler takes the request's body, used or not: so a request is answered once all of it has
-//! arrived and was found to be well formed.
+//! Each handler but the last takes the request's body, used or not: so a request is answered once
+//! all of it has arrived and was found to be well formed.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
 use corelane::middleware::EntityTags;
 use corelane::{
-    App, Exchange, FromRequest, HeaderValue, Headers, IntoResponse, MethodRouter, Response, get,
-    header,
+    App, Exchange, FromRequest, HeaderValue, Headers, IntoResponse, MethodRouter, Path, Problem,
+    Response, StatusCode, get, header, sleep,
 };
 use corelane_examples::{Flags, read_flags, run};
+
+/// The longest delay that can be asked for: a connection that waits is a connection that is held.
+const DELAY_MILLIS_MAX: u64 = 10_000;
 
 /// Says back what it was sent, over HTTP/1.1, one shard a core.
 #[derive(Debug, Parser)]
@@ -42,6 +47,7 @@ fn app() -> App {
         .route("/", get(async |_body: Bytes| "OK").post(body).layer(EntityTags))
         .route("/echo", lines(async |lines: FieldLines, _body: Bytes| plain(lines.0)))
         .route("/cookie", get(cookies).post(cookies))
+        .route("/delay/{millis}", get(delayed))
 }
 
 fn lines<A: 'static>(handler: impl corelane::Handler<A>) -> MethodRouter {
@@ -76,6 +82,16 @@ async fn cookies(Headers(fields): Headers, _body: Bytes) -> Response {
     let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     let pairs = pairs.map(|pair| pair.trim_ascii().to_vec()).filter(|pair| pair.contains(&b'='));
     plain(join_lines(pairs))
+}
+
+/// Waits, as a handler does that has asked a database.
+async fn delayed(Path(millis): Path<u64>) -> Result<&'static str, Problem> {
+    if millis > DELAY_MILLIS_MAX {
+        let detail = format!("the delay is {millis} ms; it must be at most {DELAY_MILLIS_MAX}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST).detail(detail).field("millis"));
+    }
+    sleep(Duration::from_millis(millis)).await;
+    Ok("OK")
 }
 
 fn join_lines(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {

@@ -32,7 +32,7 @@ fn main() -> Result<(), BoxError> {
     let config = Config::default().checked(&Topology::detect())?;
     let shard_count = config.cpus().len();
     let sockets = BoundSockets::bind(&[listen], shard_count, &ListenConfig::default())?;
-    println!("echo_proxy listens on http://{} for {target}", sockets.addresses()[0]);
+    let address = sockets.addresses()[0].to_string();
     let sockets = Arc::new(Mutex::new(sockets));
     let handle = launch(&config, move |shard| {
         let own = sockets.lock().ok().and_then(|mut sockets| sockets.pop_shard());
@@ -45,6 +45,8 @@ fn main() -> Result<(), BoxError> {
         }
     })?;
     let _signals = SignalWatch::new(handle.stopper(), Duration::from_secs(5))?;
+    // Whoever reads this may ask it to stop.
+    println!("echo_proxy listens on http://{address} for {target}");
     Ok(handle.join()?)
 }
 

@@ -3,10 +3,12 @@
 mod options;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use corelane::log::AccessLog;
 use corelane::runtime::ShardConfig;
-use corelane::{Admin, App, Error};
+use corelane::{Admin, App, Error, ServerConfig};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,7 +26,9 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Ok(prepared) => prepared,
         Err(problem) => return fail(2, &problem),
     };
-    let app = app.cores(options.cores).balance(options.balance);
+    // Of the settings of connections, the programs have none of their own.
+    let config = ServerConfig { proxy: options.proxy, ..ServerConfig::default() };
+    let app = app.config(config).cores(options.cores).balance(options.balance);
     let app = match options.admin.admin() {
         Some(admin) => app.admin(shown(admin, &options.others)),
         None => app,
@@ -32,11 +36,17 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
     let app = app.shard(ShardConfig { spin: options.spin, ..ShardConfig::default() });
     let app = app.concurrency_max(options.limit_concurrency);
     let app = options.pid_file.into_iter().fold(app, App::pid_file);
+    let log = options.access_log.map(|path| access_log(path).format(options.access_log_format));
+    let app = log.into_iter().fold(app, App::access_log);
     match app.serve(options.listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Config(error)) => fail(2, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
     }
+}
+
+fn access_log(path: PathBuf) -> AccessLog {
+    if path.as_os_str() == "-" { AccessLog::stdout() } else { AccessLog::file(path) }
 }
 
 /// With the program's own settings among those that it shows.

@@ -8,6 +8,11 @@
 //! limit_concurrency = "none"                # or "auto", or a count
 //! spin = "50us"                             # or "0s"
 //! pid_file = "service.pid"                  # relative to this file's folder
+//! trusted_proxies = ["10.0.0.0/8"]          # or one network as text; default: nobody
+//! proxy_field = "x-forwarded-for"           # or "forwarded", or "none"
+//! proxy_protocol = true                     # default: false
+//! access_log = "access.log"                 # the same; or "-" for standard output
+//! access_log_format = "combined"            # or "common", "json", "logfmt"
 //! ```
 
 use std::fmt::Display;
@@ -18,12 +23,24 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
+use corelane::log::AccessFormat;
 use corelane::runtime::Balance;
-use corelane::{Address, Admin, Concurrency, ConfigError, Cores};
+use corelane::{Address, Admin, Concurrency, ConfigError, Cores, IpNet, ProxyConfig, ProxyField};
 use toml::de::{DeTable, DeValue};
 
 /// The keys that every service has behind its own ones.
-const SHARED: [&str; 5] = ["balance", "admin", "limit_concurrency", "spin", "pid_file"];
+const SHARED: [&str; 10] = [
+    "balance",
+    "admin",
+    "limit_concurrency",
+    "spin",
+    "pid_file",
+    "trusted_proxies",
+    "proxy_field",
+    "proxy_protocol",
+    "access_log",
+    "access_log_format",
+];
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
@@ -53,6 +70,23 @@ pub struct Flags {
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// Believes this proxy, or this network of proxies, about the addresses of clients; can be
+    /// repeated [default: nobody is believed]
+    #[arg(long, value_name = "NETWORK", value_parser = ProxyConfig::network)]
+    trusted_proxy: Vec<IpNet>,
+    /// In which field they name them: x-forwarded-for, forwarded or none
+    /// [default: x-forwarded-for]
+    #[arg(long, value_name = "FIELD")]
+    proxy_field: Option<ProxyField>,
+    /// Each connection begins with a PROXY protocol head, version 1 or 2, of a trusted proxy
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Writes a line for each request to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// How: common, combined, json or logfmt [default: combined]
+    #[arg(long, value_name = "FORMAT")]
+    access_log_format: Option<AccessFormat>,
     /// A TOML file with these options as its keys; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -75,6 +109,12 @@ pub struct Options {
     pub spin: Duration,
     /// The file that is to have the process's number in it.
     pub pid_file: Option<PathBuf>,
+    /// Whom to believe about the addresses of clients.
+    pub proxy: ProxyConfig,
+    /// The file that is to have a line for each request.
+    pub access_log: Option<PathBuf>,
+    /// How its lines are written.
+    pub access_log_format: AccessFormat,
     /// The file's values of the keys that are the program's own, as text.
     pub others: Vec<(&'static str, String)>,
     /// The folder of the file, to which its paths are relative.
@@ -105,6 +145,16 @@ impl Flags {
         let limit_concurrency = limit_concurrency.unwrap_or_default();
         let spin = self.spin.or(file.spin).map(Duration::from).unwrap_or_default();
         let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
+        let is_trusted = !self.trusted_proxy.is_empty();
+        let proxy = ProxyConfig {
+            trusted: if is_trusted { self.trusted_proxy } else { file.trusted_proxies },
+            field: self.proxy_field.or(file.proxy_field).unwrap_or_default(),
+            has_protocol_head: self.proxy_protocol || file.proxy_protocol,
+        };
+        let in_folder =
+            |path: PathBuf| if path.as_os_str() == "-" { path } else { folder.join(path) };
+        let access_log = self.access_log.or(file.access_log.map(in_folder));
+        let access_log_format = self.access_log_format.or(file.access_log_format);
         Ok(Options {
             listen,
             cores,
@@ -113,6 +163,9 @@ impl Flags {
             limit_concurrency,
             spin,
             pid_file,
+            proxy,
+            access_log,
+            access_log_format: access_log_format.unwrap_or_default(),
             others: file.others,
             folder,
         })
@@ -182,6 +235,11 @@ struct Settings {
     limit_concurrency: Option<Concurrency>,
     spin: Option<humantime::Duration>,
     pid_file: Option<PathBuf>,
+    trusted_proxies: Vec<IpNet>,
+    proxy_field: Option<ProxyField>,
+    proxy_protocol: bool,
+    access_log: Option<PathBuf>,
+    access_log_format: Option<AccessFormat>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -216,7 +274,8 @@ impl Settings {
             let (span, value) = (value.span(), value.into_inner());
             let other = others.iter().find(|other| ***other == **key.get_ref());
             let taken = match (&**key.get_ref(), other) {
-                ("listen", _) => addresses(&value).map(|listen| settings.listen = listen),
+                ("listen", _) => one_or_more(&value, str::parse::<Address>)
+                    .map(|listen| settings.listen = listen),
                 ("cores", _) => parse(&value).map(|cores| settings.cores = Some(cores)),
                 ("balance", _) => parse(&value).map(|balance| settings.balance = Some(balance)),
                 ("admin", _) => parse(&value).map(|admin| settings.admin = Some(admin)),
@@ -225,6 +284,14 @@ impl Settings {
                 }
                 ("spin", _) => parse(&value).map(|spin| settings.spin = Some(spin)),
                 ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
+                ("trusted_proxies", _) => one_or_more(&value, ProxyConfig::network)
+                    .map(|networks| settings.trusted_proxies = networks),
+                ("proxy_field", _) => parse(&value).map(|field| settings.proxy_field = Some(field)),
+                ("proxy_protocol", _) => boolean(&value).map(|is| settings.proxy_protocol = is),
+                ("access_log", _) => parse(&value).map(|path| settings.access_log = Some(path)),
+                ("access_log_format", _) => {
+                    parse(&value).map(|format| settings.access_log_format = Some(format))
+                }
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
                     let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
@@ -243,28 +310,37 @@ impl Settings {
     }
 }
 
-fn addresses(value: &DeValue<'_>) -> Result<Vec<Address>, String> {
-    let addresses = match value {
-        DeValue::Array(values) => values.iter().map(|value| parse(value.get_ref())).collect(),
-        value => parse(value).map(|address| vec![address]),
-    };
-    addresses.and_then(|addresses: Vec<Address>| {
-        if addresses.is_empty() {
-            Err("name at least one address".to_owned())
-        } else {
-            Ok(addresses)
-        }
-    })
+/// A list, or the only one of it; never empty.
+fn one_or_more<T, E: Display>(
+    value: &DeValue<'_>,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, String> {
+    let one = |value: &DeValue<'_>| read(text(value)?).map_err(|error| error.to_string());
+    match value {
+        DeValue::Array(values) if values.is_empty() => Err("name at least one".to_owned()),
+        DeValue::Array(values) => values.iter().map(|value| one(value.get_ref())).collect(),
+        value => one(value).map(|one| vec![one]),
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(value: &DeValue<'_>) -> Result<T, String> {
+    text(value)?.parse().map_err(|error: T::Err| error.to_string())
 }
 
 /// Text, or a whole number where the text would be one.
-fn parse<T: FromStr<Err: Display>>(value: &DeValue<'_>) -> Result<T, String> {
-    let text = match value {
-        DeValue::String(text) => text,
-        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-        value => return Err(format!("write it as text in quotes, not as {}", value.type_str())),
-    };
-    text.parse().map_err(|error: T::Err| error.to_string())
+fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
+    match value {
+        DeValue::String(text) => Ok(text),
+        DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str()),
+        value => Err(format!("write it as text in quotes, not as {}", value.type_str())),
+    }
+}
+
+fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(is) => Ok(*is),
+        value => Err(format!("write true or false, not a value of type {}", value.type_str())),
+    }
 }
 
 #[cfg(test)]
@@ -296,6 +372,17 @@ mod tests {
         check("balance = 'least_connections'", Ok(Settings { balance, ..Settings::default() }));
         let listen = listen(&["[::1]:80"]);
         check("listen = '[::1]:80'", Ok(Settings { listen, ..Settings::default() }));
+        let networks = ["10.0.0.0/8", "127.0.0.1/32"].map(|text| text.parse().unwrap());
+        check(
+            "trusted_proxies = ['10.0.0.0/8', '127.0.0.1']\nproxy_field = 'forwarded'\n\
+             proxy_protocol = true",
+            Ok(Settings {
+                trusted_proxies: networks.to_vec(),
+                proxy_field: Some(ProxyField::Forwarded),
+                proxy_protocol: true,
+                ..Settings::default()
+            }),
+        );
     }
 
     #[test]
@@ -304,12 +391,16 @@ mod tests {
         check("listen = 'x'", Err("line 1: listen: \"x\" is no address"));
         check("listen = [\n'127.0.0.1:1',\n1]", Err("listen: \"1\" is no address"));
         check("listen = []", Err("line 1: listen: name at least one"));
+        check("trusted_proxies = 'x'", Err("line 1: trusted_proxies: \"x\" is no network"));
+        check("proxy_field = 'x'", Err("line 1: proxy_field: \"x\" is not read"));
+        check("proxy_protocol = 1", Err("line 1: proxy_protocol: write true or false"));
         check("\ncores = 'some'", Err("line 2: cores: \"some\" is not understood"));
         let admin = Some(AdminAt::At(Address::Unix("/run/b".into())));
         check("admin = 'unix:/run/b'", Ok(Settings { admin, ..Settings::default() }));
         let admin = Some(AdminAt::Nowhere);
         check("admin = 'none'", Ok(Settings { admin, ..Settings::default() }));
         check("admin = 'nowhere'", Err("line 1: admin: \"nowhere\" is no address"));
+        check("access_log_format = 'xml'", Err("line 1: access_log_format: \"xml\" is not known"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
         let spin = "50us".parse().ok();

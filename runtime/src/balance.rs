@@ -12,10 +12,11 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crate::address::Address;
+use crate::announced::Announced;
 use crate::driver::host;
 use crate::driver::operation::SlotKey;
 use crate::error::ConfigError;
@@ -65,7 +66,7 @@ pub(crate) struct Load {
     /// Connections that the shard has, or that are on their way to it.
     connection_count: AtomicUsize,
     /// Connections that are on their way to it.
-    coming_count: AtomicUsize,
+    coming: Announced,
     /// Listeners that take what comes.
     listener_count: AtomicUsize,
 }
@@ -119,10 +120,7 @@ impl Shard {
 
     /// Whether connections may still be on their way to this shard, which drains.
     pub(crate) fn expects_handed(&self) -> bool {
-        // Pairs with the fence in `send_over`: either the sender sees that the shard drains, or the
-        // shard sees that something is on its way.
-        fence(Ordering::SeqCst);
-        self.remote.load.coming_count.load(Ordering::Relaxed) > 0
+        self.remote.load.coming.is_any()
     }
 
     /// Sends an accepted connection to the shard that has the fewest, where that is another one.
@@ -146,11 +144,12 @@ impl Shard {
     }
 
     fn send_over(&self, key: SlotKey, address: &Address, target: &Arc<Remote>) -> bool {
-        target.load.coming_count.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let can_send = target.phase() == Phase::Running && self.host.is_machine();
-        let Some(descriptor) = can_send.then(|| self.driver.detach(key)).flatten() else {
-            target.load.coming_count.fetch_sub(1, Ordering::Relaxed);
+        let is_draining = || target.phase() > Phase::Running;
+        if !self.host.is_machine() || !target.load.coming.begin(is_draining) {
+            return false;
+        }
+        let Some(descriptor) = self.driver.detach(key) else {
+            target.load.coming.end();
             return false;
         };
         target.load.connection_count.fetch_add(1, Ordering::Relaxed);
@@ -185,7 +184,7 @@ impl Shard {
             None => self.remote.load.connection_ended(),
         }
         drop(handed);
-        receiver.load.coming_count.fetch_sub(1, Ordering::Release);
+        receiver.load.coming.end();
     }
 }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -359,16 +358,16 @@ impl Stopper {
     /// Has the drain to come leave the kernel's queues to a successor; `false` where one has begun
     /// without one.
     ///
-    /// With the fences either this sees that drain, or its shards see the mark: a drain that knew
-    /// nothing of the successor would turn the clients of their common sockets away.
+    /// Either this sees that drain, or its shards see this: a drain that knew nothing of the
+    /// successor would turn the clients of their common sockets away.
     pub(crate) fn leave_queues(&self) -> bool {
-        self.remotes.iter().for_each(|remote| remote.leave_queues(true));
-        fence(Ordering::SeqCst);
-        if self.is_stopping() {
-            self.remotes.iter().for_each(|remote| remote.leave_queues(false));
-            return false;
+        let begin = |remote: &&Arc<Remote>| remote.leaving_queues.begin(|| self.is_stopping());
+        let begun_count = self.remotes.iter().take_while(begin).count();
+        if begun_count == self.remotes.len() {
+            return true;
         }
-        true
+        self.remotes[..begun_count].iter().for_each(|remote| remote.leaving_queues.end());
+        false
     }
 
     /// Whether a drain or a stop has begun.

@@ -37,6 +37,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod announced;
 mod balance;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -46,6 +47,7 @@ mod clock;
 mod config;
 #[allow(unsafe_code, reason = "the one place that talks to the kernel and owns its memory")]
 mod driver;
+mod ending;
 mod error;
 pub mod fs;
 mod gate;
@@ -70,6 +72,7 @@ mod offload;
 mod placement;
 mod remote;
 mod restart;
+mod sent;
 mod shard;
 mod shutdown;
 #[cfg(any(test, feature = "simulation"))]

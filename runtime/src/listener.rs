@@ -147,7 +147,7 @@ impl Listener {
 
     /// Whether another process has the socket too, so that its queue outlives this listener.
     fn is_elsewhere(&self) -> bool {
-        self.is_kept || self.shard.remote.leaves_queues()
+        self.is_kept || self.shard.remote.leaving_queues.is_any()
     }
 
     /// The stream of an accepted connection, unless another shard is to serve it.

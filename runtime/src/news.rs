@@ -30,10 +30,14 @@ impl News {
 
     /// Called once the inbox has it: marks the news, and rings where the shard sleeps.
     pub(crate) fn tell(&self, ring: impl FnOnce()) {
-        self.is_there.store(true, Ordering::Release);
+        // A swap although nobody wants the value: the shard reads the mark of the last of several
+        // senders, and has what the others sent only where that one had read theirs.
+        self.is_there.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         // Only the first of many senders pays for the system call.
-        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::AcqRel) {
+        let rouse =
+            || self.is_asleep.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+        if self.is_asleep.load(Ordering::Relaxed) && rouse().is_ok() {
             ring();
         }
     }

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 
+use crate::announced::Announced;
 use crate::balance::Load;
 use crate::clock::Moment;
+use crate::ending::Ending;
 use crate::heartbeat::Heartbeat;
 use crate::mutation::{Mutation, is_made};
 use crate::news::News;
@@ -38,12 +40,13 @@ pub(crate) struct Remote {
     phase: AtomicU8,
     /// When a drain gives up, in nanoseconds of [`Moment`].
     drain_deadline: AtomicU64,
-    /// Whether another process has the listening sockets too.
-    leaves_queues: AtomicBool,
+    /// Begun where another process has the listening sockets too: a drain that comes then leaves
+    /// to it what waits in the kernel's queues.
+    pub(crate) leaving_queues: Announced,
     /// Whether the shard drains and has nothing left to finish.
     is_done: AtomicBool,
-    /// Whether the shard has ended: what is sent now is dropped.
-    is_closed: AtomicBool,
+    /// Once it has come, what is sent is dropped.
+    ending: Ending,
     news: News,
     alarm: Alarm,
     pub(crate) heartbeat: Heartbeat,
@@ -58,9 +61,9 @@ impl Remote {
             jobs: ArrayQueue::new(job_count_max.max(1)),
             phase: AtomicU8::new(Phase::Running as u8),
             drain_deadline: AtomicU64::new(u64::MAX),
-            leaves_queues: AtomicBool::new(false),
+            leaving_queues: Announced::default(),
             is_done: AtomicBool::new(false),
-            is_closed: AtomicBool::new(false),
+            ending: Ending::new(),
             news: News::new(),
             alarm,
             heartbeat: Heartbeat::default(),
@@ -89,33 +92,24 @@ impl Remote {
 
     /// The shard has ended: whoever waits for a job's reply learns that there will be none.
     pub(crate) fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-        self.empty_if_closed();
+        self.ending.come(|| self.empty());
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst)
+        self.ending.has_come()
     }
 
     /// Called after each push, so that what is pushed while the shard ends is dropped by either
     /// the shard or the sender: the fence in `notify` lies between the push and this look.
     fn empty_if_closed(&self) {
         if self.is_closed() {
-            while self.jobs.pop().is_some() {}
-            while self.wakes.pop().is_some() {}
+            self.empty();
         }
     }
 
-    /// Says whether another process has the listening sockets too, before a drain begins.
-    pub(crate) fn leave_queues(&self, leaves: bool) {
-        self.leaves_queues.store(leaves, Ordering::Relaxed);
-    }
-
-    /// Whether a shard that drains leaves what waits in the kernel's queues to another process.
-    pub(crate) fn leaves_queues(&self) -> bool {
-        // Pairs with the fence in `Stopper::leave_queues`.
-        fence(Ordering::SeqCst);
-        self.leaves_queues.load(Ordering::Relaxed)
+    fn empty(&self) {
+        while self.jobs.pop().is_some() {}
+        while self.wakes.pop().is_some() {}
     }
 
     /// Whether the shard drains and has nothing left to finish itself.

@@ -18,11 +18,11 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use crate::driver::prefetch::prefetch;
 use crate::remote::Remote;
+use crate::sent::Sent;
 use crate::shard::Shard;
 
 type BoxedFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -103,7 +103,7 @@ impl Tasks {
         let entry = &mut entries[index as usize];
         let key = TaskKey { index, generation: entry.generation };
         let remote = Arc::clone(remote);
-        let header = Header { remote, key, is_sent: AtomicBool::new(false) };
+        let header = Header { remote, key, sent: Sent::new() };
         entry.urgency = urgency;
         entry.future = Some(future);
         entry.waker = Some(Waker::from(Arc::new(header)));
@@ -233,7 +233,7 @@ struct Header {
     remote: Arc<Remote>,
     key: TaskKey,
     /// Whether the key waits in the shard's inbox of foreign wakes.
-    is_sent: AtomicBool,
+    sent: Sent,
 }
 
 impl Wake for Header {
@@ -244,9 +244,7 @@ impl Wake for Header {
     fn wake_by_ref(self: &Arc<Self>) {
         if !Shard::wake_if_current(&self.remote, self.key) {
             // From another thread: each task is in the inbox at most once, which bounds it.
-            if !self.is_sent.swap(true, Ordering::AcqRel) {
-                self.remote.send_wake(ForeignWake(Arc::clone(self)));
-            }
+            self.sent.send(|| self.remote.send_wake(ForeignWake(Arc::clone(self))));
         }
     }
 }
@@ -255,10 +253,9 @@ impl Wake for Header {
 pub(crate) struct ForeignWake(Arc<Header>);
 
 impl ForeignWake {
-    /// Takes the wake out of the inbox; a later wake sends it again.
+    /// Takes the wake out of the inbox, before its task is polled; a later one sends it again.
     pub(crate) fn receive(self) -> TaskKey {
-        // Before the task is polled, so that a wake during the poll is not lost.
-        self.0.is_sent.store(false, Ordering::Release);
+        self.0.sent.receive();
         self.0.key
     }
 }

@@ -417,7 +417,9 @@ mod tests {
                 2..6 => {
                     let due = self.now + self.any_delay();
                     let index = self.any_index();
-                    self.wheel.arm(self.timers[index].0, at(due));
+                    // Anywhere within the tick that ends then.
+                    let deadline = due * TICK_NANOS - self.random.u64(0..TICK_NANOS);
+                    self.wheel.arm(self.timers[index].0, Moment::from_nanos(deadline));
                     self.timers[index].1 = Some(due);
                 }
                 6 => {
@@ -433,9 +435,9 @@ mod tests {
             }
         }
 
-        /// Small delays as often as large ones.
+        /// Small delays as often as large ones, up to twice what the wheel spans.
         fn any_delay(&mut self) -> u64 {
-            let bits = self.random.u8(1..32);
+            let bits = self.random.u8(1..38);
             1 + self.random.u64(0..1 << bits)
         }
 

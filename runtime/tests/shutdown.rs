@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use corelane_runtime::{
-    BoundSockets, ListenConfig, RuntimeError, Shard, ShardId, SignalWatch, Topology, launch, sleep,
+    BoundSockets, Handle, ListenConfig, RuntimeError, Shard, ShardId, SignalWatch, Topology,
+    launch, sleep,
 };
 use support::{Child, EchoServer, accept_all, config, echo, eventually, ping, tcp_address};
 
@@ -188,6 +189,23 @@ fn the_first_start_that_fails_stops_the_others_and_is_reported() {
     let error = error.expect_err("it fails");
     assert!(matches!(error, RuntimeError::Start(_)), "{error:?}");
     assert!(format!("{error:?}").contains("no database"), "{error:?}");
+}
+
+#[test]
+fn a_shard_that_dies_ends_the_others_and_is_reported() {
+    let config = config(2).checked(&Topology::detect()).expect("config");
+    let launched = launch(&config, |shard| async move {
+        if shard.id() == ShardId(1) {
+            // Panics of the shard's own tasks are caught. This one comes from beside them, as one
+            // of the runtime itself would.
+            corelane_runtime::glommio::spawn_local(async { panic!("expected") }).detach();
+        }
+        Ok(())
+    });
+    match launched.and_then(Handle::join) {
+        Err(RuntimeError::ShardPanicked { shard: 1, text }) => assert_eq!(text, "expected"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

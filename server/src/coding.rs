@@ -139,6 +139,12 @@ mod tests {
         check("*", Some(Brotli));
         check("br;q=0, *", Some(Zstd));
         check("br;q=0, *;q=0.1", Some(Zstd));
+        for (lighter, heavier) in
+            [("0.09", "0.1"), ("0.25", "0.26"), ("0.199", "0.2"), ("0", "0.001")]
+        {
+            check(&format!("br;q={lighter}, gzip;q={heavier}"), Some(Gzip));
+            check(&format!("br;q={heavier}, gzip;q={lighter}"), Some(Brotli));
+        }
     }
 
     #[test]
@@ -156,7 +162,12 @@ mod tests {
 
     #[test]
     fn identity_can_be_refused() {
-        let identity = |value: &str| Acceptable::read([value.as_bytes()].into_iter()).identity;
+        let identity = |value: &str| {
+            let acceptable = Acceptable::read([value.as_bytes()].into_iter());
+            #[cfg(feature = "compression")]
+            assert_eq!(acceptable.refuses_identity(), acceptable.identity == 0, "{value}");
+            acceptable.identity
+        };
         assert_eq!(identity("identity;q=0"), 0);
         assert_eq!(identity("gzip, *;q=0"), 0);
         assert_eq!(identity("identity;q=0.1, *;q=0"), 100);

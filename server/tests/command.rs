@@ -1,5 +1,8 @@
 //! The command `corelane` as a process: what it prints, how it fails, how it ends.
 
+#[path = "command/restart.rs"]
+mod restart;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

@@ -291,6 +291,24 @@ fn without_its_rings_it_says_what_denies_them() {
     assert!(!is_healthy && report.contains("a filter is active, and io_uring is denied"));
 }
 
+/// What the container file and the manifests start is understood: an option that is spelled wrong
+/// ends the program with 2 before it has looked at anything else.
+#[test]
+fn what_the_containers_start_is_understood() {
+    for (name, marker) in [("Containerfile", "CMD ["), ("kubernetes.yaml", "args: [")] {
+        let text = read(name).replace("\\\n", "");
+        let list = text.split(marker).nth(1).and_then(|rest| rest.split(']').next());
+        let words = list.unwrap_or_else(|| panic!("{name} starts nothing")).split(',');
+        let arguments: Vec<_> = words.map(|word| word.trim().trim_matches('"')).collect();
+        assert_eq!(&arguments[..2], ["serve", "/srv"], "{name}");
+        // Only the directory is not there; that is said, and nothing else.
+        let nowhere = |word: &&str| word.replace("/srv", "/there/is/none");
+        let mut command = Command::new(BINARY);
+        let (has_started, text) = run(command.args(arguments.iter().map(nowhere)));
+        assert!(!has_started && text.contains("/there/is/none can not be served"), "{text}");
+    }
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");

@@ -34,6 +34,9 @@ fn flags_that_can_not_be_obeyed() {
         (&["--listen", "127.0.0.1:0", "--cores", "0,0"], &["cores", "twice"]),
         (&["--spin", "50"], &["--spin", "50"]),
         (&["--listen", "127.0.0.1:0", "--spin", "1m"], &["spin: 60s", "block_max"]),
+        (&["--trusted-proxy", "x"], &["--trusted-proxy", "x", "10.0.0.0/8"]),
+        (&["--proxy-field", "x-real-ip"], &["--proxy-field", "x-real-ip", "forwarded"]),
+        (&["--listen", "127.0.0.1:0", "--proxy-protocol"], &["proxy", "trusted"]),
         (&["--dataset", "/nonexistent/a.json"], &["dataset", "/nonexistent/a.json", "No such"]),
         (&["--config", "/nonexistent/a.toml"], &["config", "/nonexistent/a.toml", "No such"]),
     ] {
@@ -76,8 +79,16 @@ fn a_port_in_use_is_the_machines_problem() {
 fn help_says_every_option() {
     let ended = run(ARENA, &["--help"]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    for option in ["--listen", "--cores", "--balance", "--admin", "--spin", "--dataset", "--config"]
-    {
+    for option in [
+        "--listen",
+        "--cores",
+        "--balance",
+        "--admin",
+        "--spin",
+        "--access-log",
+        "--dataset",
+        "--config",
+    ] {
         assert!(ended.output.contains(option), "{}", ended.output);
     }
 }
@@ -131,6 +142,20 @@ fn the_admin_address_is_where_it_is_told() {
     let counted = "corelane_requests_total{shard=\"0\",route=\"/pipeline\",code=\"2xx\"} ";
     assert!(ask("/metrics").contains(counted));
     check_refused(&["--admin", "nowhere"], 2, &["--admin", "nowhere"]);
+}
+
+#[test]
+fn requests_are_logged_where_it_is_told() {
+    let scratch = Scratch::new("log");
+    let text = "access_log = 'access.log'\naccess_log_format = 'json'\ncores = 1";
+    let config = scratch.write("arena.toml", text);
+    let arena = Program::arena(&["--config", &config]);
+    assert_eq!(arena.connect().get("/pipeline").text(), "ok");
+    arena.signal("TERM");
+    assert_eq!(arena.wait().code, Some(0));
+    let log = std::fs::read_to_string(scratch.path("access.log")).unwrap();
+    assert!(log.contains(r#""target":"/pipeline","version":"1.1","status":200,"#), "{log}");
+    assert_eq!(log.lines().count(), 1);
 }
 
 #[test]

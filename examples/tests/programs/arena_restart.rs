@@ -293,6 +293,32 @@ fn systemd_passes_its_sockets_and_is_told_what_happens() {
     assert_eq!(program.wait().code, Some(0));
 }
 
+/// systemd's own tool for this: it listens, and starts the program when somebody connects.
+#[test]
+fn systemd_starts_it_for_the_first_connection() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["--listen", &free.to_string(), "--fdname=web", env!("CARGO_BIN_EXE_arena")]);
+    command.args(["--listen", "systemd:web", "--admin", "none", "--cores", "1"]);
+    // It has said nothing by then: the connection waits for a server that is yet to be started.
+    let first = thread::spawn(move || {
+        let deadline = Instant::now() + PATIENCE;
+        let mut stream = loop {
+            match connect(free) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < deadline, "nobody listens: {error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        exchange(&mut stream, Kind::Short)
+    });
+    let arena = Program::of(command);
+    assert!(matches!(first.join().unwrap(), Ok(true)));
+    assert_eq!(arena.address(), free);
+    arena.signal("TERM");
+    assert_eq!(arena.wait().code, Some(0));
+}
+
 #[test]
 fn a_socket_that_systemd_has_not_passed_is_an_error() {
     let ended = crate::support::run(env!("CARGO_BIN_EXE_arena"), &["--listen", "systemd:web"]);

@@ -47,6 +47,9 @@ const ROWS: &[(&str, u16, Option<&str>, &str)] = &[
         "a=b\nc=\"d=e\"\nf=\na=2\n",
     ),
     ("GET /cookie HTTP/1.1\r\nHost: a\r\n\r\n", 200, Some("text/plain"), ""),
+    ("GET /delay/3 HTTP/1.1\r\nHost: a\r\n\r\n", 200, None, "OK"),
+    ("GET /delay/10001 HTTP/1.1\r\nHost: a\r\n\r\n", 400, None, "at most 10000"),
+    ("GET /delay/x HTTP/1.1\r\nHost: a\r\n\r\n", 400, None, "millis"),
     ("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, None, "GET, POST, HEAD, OPTIONS"),
     ("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", 404, None, "Not Found"),
 ];

@@ -5,6 +5,7 @@ mod arena_answers;
 mod arena_items;
 mod arena_load;
 mod arena_options;
+mod arena_proxy;
 mod arena_restart;
 mod arena_stop;
 mod arena_upload;

@@ -35,15 +35,19 @@ pub(super) enum Body {
 }
 
 impl Answer {
-    pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Answer {
+    pub(super) fn text(status: StatusCode, text: impl Into<Vec<u8>>) -> Answer {
         Answer::whole(status, "text/plain; charset=utf-8", text)
     }
 
-    fn whole(status: StatusCode, content_type: &'static str, text: impl Into<String>) -> Answer {
-        Answer { status, content_type, body: Body::Whole(text.into().into_bytes()) }
+    fn whole(
+        status: StatusCode,
+        content_type: &'static str,
+        content: impl Into<Vec<u8>>,
+    ) -> Answer {
+        Answer { status, content_type, body: Body::Whole(content.into()) }
     }
 
-    fn json(text: impl Into<String>) -> Answer {
+    fn json(text: impl Into<Vec<u8>>) -> Answer {
         Answer::whole(StatusCode::OK, "application/json", text)
     }
 

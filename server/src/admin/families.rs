@@ -95,6 +95,16 @@ const SERVER: &[(&str, &str, Read<ServerStats>)] = &[
     ),
     ("corelane_handler_panics_total", "Handlers that panicked.", |stats| &stats.handler_panics),
     (
+        "corelane_requests_shed_total",
+        "Requests that were refused because there were too many.",
+        |stats| &stats.requests_shed,
+    ),
+    (
+        "corelane_peers_gone_total",
+        "Requests whose client went away before its answer was complete.",
+        |stats| &stats.peers_gone,
+    ),
+    (
         "corelane_connections_accepted_total",
         "Connections that were accepted to be served.",
         |stats| &stats.connections,
@@ -112,7 +122,7 @@ const SERVER: &[(&str, &str, Read<ServerStats>)] = &[
 ];
 
 /// Writes all metrics down. Before the shards listen, those of the process alone.
-pub(super) fn expose(view: &View, format: Format) -> String {
+pub(super) fn expose(view: &View, format: Format) -> Vec<u8> {
     let mut out = Exposition::new(format);
     of_process(&mut out, view);
     if let Some(running) = view.running() {
@@ -131,9 +141,9 @@ fn of_process(out: &mut Exposition, view: &View) {
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let build = [("version", env!("CARGO_PKG_VERSION")), ("profile", profile)];
     out.gauge("corelane_build_info", "What runs; always 1.");
-    out.sample(&build, 1);
+    out.sample(&build, 1u64);
     out.gauge("corelane_ready", "Whether requests should be sent here: as /readyz.");
-    out.sample(&[], u8::from(view.why_not_ready().is_none()));
+    out.sample(&[], u64::from(view.why_not_ready().is_none()));
     let process = Process::now();
     out.counter("process_cpu_seconds_total", "Time on CPUs, of user and system.");
     out.sample(&[], process.cpu.as_secs_f64());
@@ -249,9 +259,11 @@ fn of_refusals(out: &mut Exposition, running: &Running) {
     let sum = |read: Read<Stats>| {
         running.monitor.stats().iter().map(|stats| read(stats).value()).sum::<u64>()
     };
-    let full = running.servers.iter().map(|server| server.connections_full.value());
+    let of_servers =
+        |read: Read<ServerStats>| running.servers.iter().map(|server| read(server).value()).sum();
     for (limit, count) in [
-        ("connections_max", full.sum::<u64>()),
+        ("connections_max", of_servers(|server| &server.connections_full)),
+        ("concurrency_max", of_servers(|server| &server.requests_shed)),
         ("open_files", sum(|stats| &stats.accepts_paused)),
         ("buffer_count", sum(|stats| &stats.buffers_exhausted)),
         ("unread_bytes_max", sum(|stats| &stats.receives_paused)),
@@ -294,7 +306,7 @@ fn of_shards(out: &mut Exposition, running: &Running) {
     }
     out.gauge("corelane_receive_buffers", "Receive buffers of the shard.");
     each_runtime(out, running, |out, shard, _, _| {
-        out.sample(&[("shard", shard)], running.buffer_count);
+        out.sample(&[("shard", shard)], u64::from(running.buffer_count));
     });
     out.gauge("corelane_receive_buffers_in_use", "Receive buffers that hold received bytes.");
     each_runtime(out, running, |out, shard, _, stats| {

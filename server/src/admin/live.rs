@@ -24,7 +24,7 @@ struct Hello<'a> {
     routes: Vec<&'a str>,
     /// The upper bounds of the buckets of a heat map's column, in microseconds; the last one has
     /// none.
-    bounds: Vec<u64>,
+    bounds: Vec<f64>,
     buffers: u16,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn hello(running: &Running) -> String {
             version: env!("CARGO_PKG_VERSION"),
             cpus: &running.cpus,
             routes: routes.iter().map(|route| route.name.as_str()).collect(),
-            bounds: bounds.map(|bound| bound.as_micros() as u64).collect(),
+            bounds: bounds.map(|bound| bound.as_nanos() as f64 / 1e3).collect(),
             buffers: running.buffer_count,
         },
     )

@@ -118,7 +118,7 @@ fn of_proxy(config: &ProxyConfig) -> Value {
     let trusted: Vec<String> = trusted.iter().map(ToString::to_string).collect();
     json!({
         "trusted": trusted,
-        "field": format!("{field:?}"),
+        "field": field.to_string(),
         "has_protocol_head": has_protocol_head,
     })
 }

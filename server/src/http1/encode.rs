@@ -268,6 +268,8 @@ mod tests {
             assert_eq!(attempt(name, "b"), Err(InvalidField::Name), "{name:?}");
         }
         assert_eq!(attempt("X-a", "b\tc \u{e9}"), Ok(()));
+        assert!(InvalidField::Name.to_string().contains("name must be a token"));
+        assert!(InvalidField::Value.to_string().contains("control characters"));
     }
 
     #[test]

@@ -393,6 +393,9 @@ mod tests {
         for error in ProtocolError::ALL {
             assert!(error.status().is_client_error() || error.status().is_server_error());
         }
+        for error in [ProtocolError::HeadTooSlow, ProtocolError::BodyTooSlow] {
+            assert_eq!(error.status(), StatusCode::REQUEST_TIMEOUT);
+        }
     }
 
     #[test]

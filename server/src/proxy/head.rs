@@ -29,6 +29,10 @@ impl ProxyHead {
     /// Reads the head that `bytes` begin with; `None` where more of it is needed.
     pub(crate) fn read(bytes: &[u8]) -> Result<Option<ProxyHead>, NotProxied> {
         check_start(bytes)?;
+        if is_local(bytes) {
+            let size = size_max(bytes);
+            return Ok((bytes.len() >= size).then_some(ProxyHead { size, client: None }));
+        }
         let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
         match ProxyHeader::parse(bytes, config) {
             Ok((head, size)) => {
@@ -65,17 +69,26 @@ fn size_max(bytes: &[u8]) -> usize {
     }
 }
 
+/// Whether this is a version 2 head for the proxy itself, such as a health check's: section 2.2 has
+/// all that it says besides ignored, the family included, which the parser would refuse.
+fn is_local(bytes: &[u8]) -> bool {
+    bytes.len() >= 16 && bytes.starts_with(b"\r") && bytes[12] == 0x20
+}
+
 /// What the parser takes in a version 1 head and the specification (section 2.1) does not allow.
 fn check_line(head: &[u8]) -> Result<(), NotProxied> {
-    if !head.starts_with(b"PROXY ") {
-        return Ok(());
-    }
-    let rest = head.strip_prefix(b"PROXY UNKNOWN");
-    let is_word_whole = rest.is_none_or(|rest| matches!(rest.first(), Some(b' ' | b'\r')));
-    if head.len() > LINE_BYTES_MAX || !is_word_whole || head.contains(&b'+') {
-        return Err(NotProxied);
-    }
-    Ok(())
+    let Some(rest) = head.strip_prefix(b"PROXY ") else { return Ok(()) };
+    let is_plain = match rest.strip_prefix(b"UNKNOWN") {
+        // Whatever follows the word is ignored.
+        Some(rest) => matches!(rest.first(), Some(b' ' | b'\r')),
+        // Ports are decimal numbers without a sign, and without zeros in front.
+        None => rest
+            .split(|byte| matches!(byte, b' ' | b'\r'))
+            .skip(3)
+            .take(2)
+            .all(|port| port == b"0" || matches!(port.first(), Some(b'1'..=b'9'))),
+    };
+    if is_plain && head.len() <= LINE_BYTES_MAX { Ok(()) } else { Err(NotProxied) }
 }
 
 #[cfg(test)]
@@ -109,13 +122,16 @@ mod tests {
         check(b"PROXY TCP4 192.0.2.1 10.0.0.1 12345 80\r\n", Some("192.0.2.1:12345"));
         check(b"PROXY TCP6 2001:db8::1 ::1 12345 80\r\n", Some("[2001:db8::1]:12345"));
         check(b"PROXY UNKNOWN\r\n", None);
-        check(b"PROXY UNKNOWN anything at all\r\n", None);
+        check(b"PROXY UNKNOWN anything at all, 1+1 = 02\r\n", None);
+        check(b"PROXY TCP4 192.0.2.1 10.0.0.1 0 65535\r\n", Some("192.0.2.1:0"));
         check(&client_4(), Some("192.0.2.1:12345"));
         let addresses = [&[0x20, 1, 0x0d, 0xb8][..], &[0; 11], &[1], &[0; 16], &[0, 7, 0, 80]];
         check(&version_2(0x21, 0x21, &addresses.concat()), Some("[2001:db8::1]:7"));
         // The proxy's own: a health check.
         check(&version_2(0x20, 0x00, b""), None);
         check(&version_2(0x20, 0x11, &[0; 12]), None);
+        check(&version_2(0x20, 0x11, b""), None);
+        check(&version_2(0x20, 0x4f, &[0; 3]), None);
         // A Unix socket, and extensions behind the addresses.
         check(&version_2(0x21, 0x31, &[0; 216]), None);
         let extended = [&[192, 0, 2, 1, 10, 0, 0, 1, 0, 7, 0, 80][..], &[4, 0, 1, 0]].concat();
@@ -133,6 +149,8 @@ mod tests {
         refused(b"PROXY TCP5 192.0.2.1 10.0.0.1 1 80\r\n");
         refused(b"PROXY TCP4 192.0.2.1 10.0.0.1 +1 80\r\n");
         refused(b"PROXY TCP4 192.0.2.1 10.0.0.1 99999 80\r\n");
+        refused(b"PROXY TCP4 192.0.2.1 10.0.0.1 1 080\r\n");
+        refused(b"PROXY TCP6 ::1 ::1 00 80\r\n");
         refused(b"PROXY TCP4 192.0.2.256 10.0.0.1 1 80\r\n");
         refused(b"PROXY TCP4 ::1 ::1 1 80\r\n");
         refused(b"PROXY TCP4  192.0.2.1 10.0.0.1 1 80\r\n");

@@ -9,7 +9,9 @@
 mod forwarded;
 mod head;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use corelane_runtime::ConfigError;
 pub use ipnet::IpNet;
@@ -45,7 +47,46 @@ pub enum ProxyField {
     None,
 }
 
+impl FromStr for ProxyField {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<ProxyField, ConfigError> {
+        match text {
+            "x-forwarded-for" => Ok(ProxyField::XForwardedFor),
+            "forwarded" => Ok(ProxyField::Forwarded),
+            "none" => Ok(ProxyField::None),
+            _ => {
+                let problem =
+                    format!("\"{text}\" is not read; write x-forwarded-for, forwarded or none");
+                Err(ConfigError::new("proxy_field", problem))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ProxyField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProxyField::XForwardedFor => "x-forwarded-for",
+            ProxyField::Forwarded => "forwarded",
+            ProxyField::None => "none",
+        })
+    }
+}
+
 impl ProxyConfig {
+    /// A network as operators write it: `10.0.0.0/8`, or one address.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn network(text: &str) -> Result<IpNet, ConfigError> {
+        let address = || text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+        text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
+            let problem = format!("\"{text}\" is no network; write 10.0.0.0/8 or 2001:db8::1");
+            ConfigError::new("trusted_proxies", problem)
+        })
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.has_protocol_head && self.trusted.is_empty() {
             let problem = "a PROXY protocol head is believed only of trusted addresses; name them";
@@ -148,6 +189,28 @@ mod tests {
         check(&config(ProxyField::None), "10.0.0.1:5", &fields, "10.0.0.1");
         check(&ProxyConfig::default(), "10.0.0.1:5", &fields, "10.0.0.1");
         check(&ProxyConfig::default(), "", &fields, "");
+    }
+
+    #[test]
+    fn settings_are_written_as_they_are_read() {
+        for text in ["x-forwarded-for", "forwarded", "none"] {
+            assert_eq!(text.parse::<ProxyField>().map(|field| field.to_string()), Ok(text.into()));
+        }
+        let error = "x-real-ip".parse::<ProxyField>().unwrap_err().to_string();
+        assert!(error.contains("proxy_field: ") && error.contains("write"), "{error}");
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("::1", "::1/128"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ] {
+            let network = ProxyConfig::network(text).map(|network| network.to_string());
+            assert_eq!(network, Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["", "proxy", "10.0.0.0/33", "10.0.0.1:80", "10.0.0"] {
+            let error = ProxyConfig::network(text).unwrap_err().to_string();
+            assert!(error.contains("trusted_proxies: ") && error.contains("write"), "{error}");
+        }
     }
 
     #[test]

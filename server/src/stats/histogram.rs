@@ -1,21 +1,40 @@
 //! How long things took: counts in buckets that never change, so that shards and moments add up.
 //!
-//! The buckets are log-linear over whole microseconds: four to each power of two, up to 67 seconds.
-//! A value is known to within a quarter; powers of two of a microsecond are bounds of buckets.
+//! The buckets are exponential, four to each power of two of a second, from a microsecond to an
+//! hour: those of a native histogram of Prometheus in schema 2, so that they are told as they are.
+//! A value is known to within a fifth; powers of two of a second are bounds of buckets.
 
 use std::time::Duration;
 
 use corelane_runtime::Counter;
 
-/// Buckets within a power of two, as a power of two.
-const PARTS_LOG2: u32 = 2;
-const PARTS: usize = 1 << PARTS_LOG2;
+/// Buckets within a power of two, as a power of two: the schema of a native histogram.
+pub(crate) const SCHEMA: u32 = 2;
+const PARTS: usize = 1 << SCHEMA;
 
-/// The power of two of microseconds at which the last bucket but one ends.
-const OCTAVE_MAX: u32 = 26;
+/// The first bucket ends at, and the last one begins at, two to these powers, in seconds.
+pub(crate) const OCTAVE_MIN: i32 = -20;
+const OCTAVE_MAX: i32 = 12;
 
 /// The number of buckets; the last one has no upper bound.
-pub(crate) const BUCKET_COUNT: usize = PARTS * (OCTAVE_MAX - PARTS_LOG2 + 1) as usize + 1;
+pub(crate) const BUCKET_COUNT: usize = BOUND_COUNT + 1;
+const BOUND_COUNT: usize = PARTS * (OCTAVE_MAX - OCTAVE_MIN) as usize + 1;
+
+/// The upper bounds in nanoseconds, rounded down: a duration is whole nanoseconds.
+const BOUNDS: [u64; BOUND_COUNT] = {
+    // Two to the power of no, one, two and three quarters.
+    const ROOTS: [f64; PARTS] =
+        [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429];
+    let mut bounds = [0; BOUND_COUNT];
+    let mut index = 0;
+    while index < BOUND_COUNT {
+        let octaves = (1u64 << (index / PARTS)) as f64;
+        let first = 1e9 / (1u64 << -OCTAVE_MIN) as f64;
+        bounds[index] = (first * octaves * ROOTS[index % PARTS]) as u64;
+        index += 1;
+    }
+    bounds
+};
 
 /// Durations that one shard writes and others read.
 #[derive(Debug)]
@@ -41,29 +60,13 @@ impl Histogram {
 
 /// The bucket whose bounds are `lower < duration <= upper`.
 fn bucket(duration: Duration) -> usize {
-    // In microseconds, rounded up, less one: what is exactly at a bound belongs below it.
-    let micros = (duration.as_nanos() as u64).saturating_sub(1) / 1000;
-    if micros < PARTS as u64 {
-        return micros as usize;
-    }
-    let octave = micros.ilog2();
-    if octave >= OCTAVE_MAX {
-        return BUCKET_COUNT - 1;
-    }
-    let part = (micros >> (octave - PARTS_LOG2)) as usize & (PARTS - 1);
-    PARTS * (octave - PARTS_LOG2 + 1) as usize + part
+    let nanos = duration.as_nanos() as u64;
+    BOUNDS.partition_point(|bound| *bound < nanos)
 }
 
 /// The upper bound of a bucket; `None` for the last one.
 pub(crate) fn upper_bound(bucket: usize) -> Option<Duration> {
-    if bucket < PARTS {
-        return Some(Duration::from_micros(bucket as u64 + 1));
-    }
-    if bucket >= BUCKET_COUNT - 1 {
-        return None;
-    }
-    let (octave, part) = (bucket / PARTS - 1, bucket % PARTS);
-    Some(Duration::from_micros(((PARTS + part + 1) as u64) << octave))
+    BOUNDS.get(bucket).map(|nanos| Duration::from_nanos(*nanos))
 }
 
 /// What a histogram held at one moment, or what several held together, or what came between two
@@ -110,13 +113,10 @@ impl Durations {
         self.counts.iter().sum()
     }
 
-    /// How many took at most `2^octave` microseconds.
-    pub(crate) fn count_to_octave(&self, octave: u32) -> u64 {
-        let end = match octave {
-            0..=PARTS_LOG2 => 1 << octave,
-            _ => PARTS * (octave - PARTS_LOG2 + 1) as usize,
-        };
-        self.counts[..end.min(BUCKET_COUNT)].iter().sum()
+    /// How many took at most `2^octave` seconds.
+    pub(crate) fn count_to_octave(&self, octave: i32) -> u64 {
+        let octaves = usize::try_from(octave - OCTAVE_MIN).unwrap_or(0);
+        self.counts.iter().take(PARTS * octaves + 1).sum()
     }
 
     /// The duration that a part `quantile` of all did not exceed, `0 < quantile <= 1`, as if each
@@ -147,15 +147,18 @@ mod tests {
     fn each_duration_is_within_its_bounds() {
         let bounds = (0..BUCKET_COUNT).map_while(upper_bound).collect::<Vec<_>>();
         assert_eq!(bounds.len(), BUCKET_COUNT - 1);
-        assert_eq!(bounds.last(), Some(&Duration::from_micros(1 << OCTAVE_MAX)));
-        assert!(bounds.is_sorted_by(|lower, upper| lower < upper), "{bounds:?}");
         let nano = Duration::from_nanos(1);
         for (index, bound) in bounds.iter().enumerate() {
+            // What Prometheus takes for the bound, from the schema and the bucket's number alone.
+            let power = f64::from(OCTAVE_MIN) + index as f64 / PARTS as f64;
+            let exact = (power.exp2() * 1e9) as u64;
+            assert!((bound.as_nanos() as u64).abs_diff(exact) <= 1, "{index}: {bound:?}");
             assert_eq!(bucket(*bound), index, "{bound:?}");
             assert_eq!(bucket(*bound + nano), index + 1, "{bound:?} and more");
         }
+        assert_eq!(bounds.last(), Some(&Duration::from_secs(1 << OCTAVE_MAX)));
         assert_eq!(bucket(Duration::ZERO), 0);
-        assert_eq!(bucket(Duration::from_secs(1 << 40)), BUCKET_COUNT - 1);
+        assert_eq!(bucket(Duration::from_secs(1 << 30)), BUCKET_COUNT - 1);
     }
 
     #[test]
@@ -163,19 +166,19 @@ mod tests {
         let histogram = Histogram::default();
         histogram.record(Duration::from_micros(10), 98);
         histogram.record(Duration::from_millis(4), 1);
-        histogram.record(Duration::from_secs(100), 1);
+        histogram.record(Duration::from_secs(5000), 1);
         let mut durations = Durations::default();
         durations.add(&histogram);
         assert_eq!(durations.count(), 100);
-        assert_eq!(durations.sum, Duration::from_micros(980) + Duration::from_millis(100_004));
+        assert_eq!(durations.sum, Duration::from_micros(5_000_004_980));
         let within = |quantile: f64, lower: u64, upper: u64| {
             let micros = durations.quantile(quantile).expect("some").as_micros() as u64;
             assert!((lower..=upper).contains(&micros), "{quantile}: {micros} us");
         };
-        within(0.5, 8, 10);
-        within(0.98, 9, 10);
-        within(0.99, 3584, 4096);
-        within(1.0, 1 << 26, 1 << 26);
+        within(0.5, 9, 11);
+        within(0.98, 9, 11);
+        within(0.99, 3906, 4646);
+        within(1.0, 4_096_000_000, 4_096_000_000);
         assert_eq!(Durations::default().quantile(0.5), None);
         assert_eq!(durations.since(&durations).count(), 0);
     }
@@ -183,13 +186,15 @@ mod tests {
     #[test]
     fn octaves_add_up() {
         let histogram = Histogram::default();
-        for octave in 0..=OCTAVE_MAX {
-            histogram.record(Duration::from_micros(1 << octave), 1);
+        for octave in OCTAVE_MIN..=OCTAVE_MAX {
+            // Rounded down, as the bound is.
+            let nanos = (f64::from(octave).exp2() * 1e9) as u64;
+            histogram.record(Duration::from_nanos(nanos), 1);
         }
         let mut durations = Durations::default();
         durations.add(&histogram);
-        for octave in 0..=OCTAVE_MAX {
-            assert_eq!(durations.count_to_octave(octave), u64::from(octave) + 1, "2^{octave} us");
+        for (index, octave) in (OCTAVE_MIN..=OCTAVE_MAX).enumerate() {
+            assert_eq!(durations.count_to_octave(octave), index as u64 + 1, "2^{octave} s");
         }
     }
 }

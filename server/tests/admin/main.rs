@@ -14,7 +14,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use corelane::runtime::sleep;
-use corelane::{Address, Admin, App, BodyStream, Json, Path, Server, ServerConfig, get, post};
+use corelane::{
+    Address, Admin, App, BodyStream, Concurrency, Json, Path, Server, ServerConfig, get, post,
+};
 use futures_util::stream;
 use support::{Client, PATIENCE, Response, TestServer, eventually};
 
@@ -129,7 +131,7 @@ fn durations_are_those_of_their_route() {
     assert_eq!(durations("count", waited), 1.0);
     // Timers are never early.
     assert!(durations("sum", waited) >= 0.04, "{text}");
-    assert_eq!(durations("bucket", &format!(r#"{waited},le="0.032768""#)), 0.0);
+    assert_eq!(durations("bucket", &format!(r#"{waited},le="0.03125""#)), 0.0);
     assert_eq!(durations("bucket", &format!(r#"{waited},le="+Inf""#)), 1.0);
     let shard = r#"corelane_shard_request_duration_seconds_count{shard="0"}"#;
     assert_eq!(metric(text, shard), 6.0);
@@ -176,6 +178,22 @@ fn limits_and_deadlines_are_counted_by_name() {
     expect_metric(&server, r#"corelane_limit_hits_total{limit="body_bytes_max"}"#, 1.0);
     expect_metric(&server, r#"corelane_parse_errors_total{kind="content_too_large"}"#, 1.0);
     expect_metric(&server, r#"corelane_requests_in_flight{shard="0"}"#, 0.0);
+    server.stop();
+}
+
+#[test]
+fn what_was_too_much_is_counted() {
+    let app = app().concurrency_max(Concurrency::Max(1)).admin(anywhere());
+    let server = TestServer::start(app);
+    let mut waits = server.connect();
+    waits.send(support::get("/wait/3600000"));
+    expect_metric(&server, r#"corelane_requests_in_flight{shard="0"}"#, 1.0);
+    assert_eq!(server.get("/").status, 503);
+    expect_metric(&server, r#"corelane_requests_shed_total{shard="0"}"#, 1.0);
+    expect_metric(&server, r#"corelane_limit_hits_total{limit="concurrency_max"}"#, 1.0);
+    expect_metric(&server, r#"corelane_peers_gone_total{shard="0"}"#, 0.0);
+    waits.reset();
+    expect_metric(&server, r#"corelane_peers_gone_total{shard="0"}"#, 1.0);
     server.stop();
 }
 

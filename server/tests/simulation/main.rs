@@ -14,6 +14,7 @@ mod answers;
 mod app;
 mod client;
 mod exchange;
+mod routes;
 mod scenario;
 
 use std::cell::Cell;

@@ -43,14 +43,13 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 fn restart(options: &Options) -> Result<(), String> {
     let number = match (options.process, &options.pid_file) {
         (Some(number), _) => number,
-        (None, Some(file)) => read_number(file)
-            .ok_or_else(|| format!("{} has no process number in it", file.display()))?,
+        (None, Some(file)) => number_in(file)?,
         (None, None) => return Err("name a process".to_owned()),
     };
     let refused = |error: rustix::io::Errno| {
         format!("process {number} can not be restarted: {}", io::Error::from(error))
     };
-    let process = Pid::from_raw(number).filter(|_| number > 1);
+    let process = Some(number).filter(|number| *number > 1).and_then(Pid::from_raw);
     let process = process.ok_or_else(|| format!("{number} is no server's process number"))?;
     // By descriptor: the number may be somebody else's once the process has ended.
     let process = pidfd_open(process, PidfdFlags::empty()).map_err(refused)?;
@@ -85,6 +84,13 @@ fn has_ended(process: &OwnedFd) -> io::Result<bool> {
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// As [`read_number`], or what is wrong with the file.
+fn number_in(file: &Path) -> Result<i32, String> {
+    let refused = |problem: &str| format!("pid-file: {}: {problem}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| refused(&error.to_string()))?;
+    text.trim().parse().map_err(|_| refused("there is no process number in it"))
 }
 
 fn read_number(file: &Path) -> Option<i32> {

@@ -200,6 +200,16 @@ fn each_check_notices_what_it_is_for() {
 }
 
 #[test]
+fn every_check_says_why_and_what_to_do_everywhere() {
+    for check in CHECKS.iter().copied().flatten() {
+        assert!(!check.why.is_empty(), "{}", check.name);
+        for (place, text) in check.fix.places() {
+            assert!(!text.is_empty(), "{} in {place}", check.name);
+        }
+    }
+}
+
+#[test]
 fn a_ring_that_is_denied_stops_the_server() {
     let level = |findings: &[Finding], name: &str| {
         findings.iter().find(|finding| finding.check == name).map(|finding| finding.level)

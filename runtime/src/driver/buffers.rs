@@ -56,8 +56,10 @@ struct Record {
 
 /// A fixed set of equal buffers in one allocation.
 pub struct BufferPool {
-    start: NonNull<u8>,
+    allocation: NonNull<u8>,
     layout: Layout,
+    /// The first page that begins within the allocation.
+    start: NonNull<u8>,
     buffer_bytes: u32,
     records: Box<[Cell<Record>]>,
     /// A stack: what was used last lies in a cache yet.
@@ -86,18 +88,29 @@ impl BufferPool {
     /// and a small request touches only the first line or two of each.
     const GAP_BYTES: usize = 64;
 
+    /// What the first buffer is aligned to.
+    const PAGE_BYTES: usize = 4096;
+
     /// A pool of `count` buffers of `buffer_bytes` each; memory is only touched as it is used.
     pub(crate) fn new(count: u16, buffer_bytes: u32) -> BufferPool {
         assert!(count > 0 && count < BufferId::NONE.0, "a pool has 1 to 65534 buffers");
         let size = usize::from(count) * Self::stride(buffer_bytes);
-        let layout = Layout::from_size_align(size, 4096).expect("count and size are bounded");
+        // Aligned by hand: for more than 16 bytes the standard library's allocator writes the zeros
+        // itself (`alloc_zeroed`), which makes all of it resident; else it asks calloc(3), which
+        // gets pages that are zero already and yet to be touched.
+        let layout = Layout::from_size_align(size + Self::PAGE_BYTES, 16);
+        let layout = layout.expect("count and size are bounded");
         // SAFETY: the layout's size is not zero: there is at least one buffer and a gap.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let gap = allocation.align_offset(Self::PAGE_BYTES).min(Self::PAGE_BYTES);
+        // SAFETY: the allocation is larger than the buffers by a page, and the gap is at most that.
+        let start = unsafe { allocation.add(gap) };
         let record = Record { holder: Holder::Returned, next: BufferId::NONE, filled: 0 };
         BufferPool {
-            start,
+            allocation,
             layout,
+            start,
             buffer_bytes,
             records: vec![Cell::new(record); usize::from(count)].into_boxed_slice(),
             returned: RefCell::new((0..count).map(BufferId).collect()),
@@ -138,7 +151,7 @@ impl BufferPool {
     /// Where a buffer starts. Whoever holds the buffer may touch `buffer_bytes` from there.
     pub(crate) fn address(&self, buffer: BufferId) -> NonNull<u8> {
         assert!(buffer.0 < self.count(), "the pool has no {buffer:?}");
-        // SAFETY: the allocation holds `count` strides, and the index is below `count`.
+        // SAFETY: from `start` on the allocation holds `count` strides; the index is below `count`.
         unsafe { self.start.add(usize::from(buffer.0) * Self::stride(self.buffer_bytes)) }
     }
 
@@ -232,7 +245,7 @@ impl Drop for BufferPool {
         // SAFETY: allocated in `new` with this layout. The ring that knew the memory is gone: it
         // holds an `Rc` of the pool, and lets go of it after it has closed its descriptor with
         // nothing in flight.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 
@@ -372,6 +385,31 @@ mod tests {
     fn receive(pool: &BufferPool, buffer: BufferId, bytes: &[u8]) {
         let size = pool.fill(buffer, bytes);
         pool.take(buffer, size);
+    }
+
+    /// An idle shard has its buffers' addresses, not their memory.
+    #[test]
+    #[cfg_attr(miri, ignore = "it asks the kernel")]
+    fn what_is_not_used_is_not_resident() {
+        let pool = BufferPool::new(1024, 64 * 1024);
+        let (first, end) = (pool.address(BufferId(0)), pool.address(BufferId(1023)));
+        let range = first.as_ptr() as usize..end.as_ptr() as usize;
+        // proc_pid_smaps(5): a mapping's line, then what of it is resident, in KiB.
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("the kernel has it");
+        let (mut is_ours, mut resident) = (false, None);
+        for line in maps.lines() {
+            let bounds = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bound = |text| usize::from_str_radix(text, 16).ok();
+            if let Some((Some(low), Some(high))) =
+                bounds.map(|(low, high)| (bound(low), bound(high)))
+            {
+                is_ours = low <= range.start && range.end <= high;
+            } else if let Some(size) = line.strip_prefix("Rss:").filter(|_| is_ours) {
+                resident = size.trim().trim_end_matches(" kB").parse::<usize>().ok();
+            }
+        }
+        let resident = resident.expect("the mapping with the buffers");
+        assert!(resident < 32 * 1024, "{resident} KiB of 64 MiB");
     }
 
     #[test]

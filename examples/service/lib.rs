@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use corelane::log::AccessLog;
+use corelane::runtime::ShardConfig;
 use corelane::{Admin, App, Error, ServerConfig};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -32,6 +33,7 @@ pub fn run(program: &str, prepare: impl FnOnce() -> Result<(App, Options), Strin
         Some(admin) => app.admin(shown(admin, &options.others)),
         None => app,
     };
+    let app = app.shard(ShardConfig { spin: options.spin, ..ShardConfig::default() });
     let app = app.concurrency_max(options.limit_concurrency);
     let app = options.pid_file.into_iter().fold(app, App::pid_file);
     let log = options.access_log.map(|path| access_log(path).format(options.access_log_format));

@@ -6,6 +6,7 @@
 //! balance = "hash"                          # or "least_connections"
 //! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
 //! limit_concurrency = "none"                # or "auto", or a count
+//! spin = "50us"                             # or "0s"
 //! pid_file = "service.pid"                  # relative to this file's folder
 //! trusted_proxies = ["10.0.0.0/8"]          # or one network as text; default: nobody
 //! proxy_field = "x-forwarded-for"           # or "forwarded", or "none"
@@ -18,6 +19,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser};
@@ -27,10 +29,11 @@ use corelane::{Address, Admin, Concurrency, ConfigError, Cores, IpNet, ProxyConf
 use toml::de::{DeTable, DeValue};
 
 /// The keys that every service has behind its own ones.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     "balance",
     "admin",
     "limit_concurrency",
+    "spin",
     "pid_file",
     "trusted_proxies",
     "proxy_field",
@@ -61,6 +64,9 @@ pub struct Flags {
     /// Requests that a shard takes on at once: a count, auto or none [default: none]
     #[arg(long, value_name = "COUNT")]
     limit_concurrency: Option<Concurrency>,
+    /// How long an idle shard looks for work before it sleeps, such as 50us [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    spin: Option<humantime::Duration>,
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -99,6 +105,8 @@ pub struct Options {
     pub admin: AdminAt,
     /// Requests that a shard takes on at once.
     pub limit_concurrency: Concurrency,
+    /// How long an idle shard looks for work before it sleeps.
+    pub spin: Duration,
     /// The file that is to have the process's number in it.
     pub pid_file: Option<PathBuf>,
     /// Whom to believe about the addresses of clients.
@@ -135,6 +143,7 @@ impl Flags {
         let folder = folder.to_owned();
         let limit_concurrency = self.limit_concurrency.or(file.limit_concurrency);
         let limit_concurrency = limit_concurrency.unwrap_or_default();
+        let spin = self.spin.or(file.spin).map(Duration::from).unwrap_or_default();
         let pid_file = self.pid_file.or(file.pid_file.map(|path| folder.join(path)));
         let is_trusted = !self.trusted_proxy.is_empty();
         let proxy = ProxyConfig {
@@ -152,6 +161,7 @@ impl Flags {
             balance,
             admin,
             limit_concurrency,
+            spin,
             pid_file,
             proxy,
             access_log,
@@ -223,6 +233,7 @@ struct Settings {
     balance: Option<Balance>,
     admin: Option<AdminAt>,
     limit_concurrency: Option<Concurrency>,
+    spin: Option<humantime::Duration>,
     pid_file: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
     proxy_field: Option<ProxyField>,
@@ -271,6 +282,7 @@ impl Settings {
                 ("limit_concurrency", _) => {
                     parse(&value).map(|limit| settings.limit_concurrency = Some(limit))
                 }
+                ("spin", _) => parse(&value).map(|spin| settings.spin = Some(spin)),
                 ("pid_file", _) => parse(&value).map(|path| settings.pid_file = Some(path)),
                 ("trusted_proxies", _) => one_or_more(&value, ProxyConfig::network)
                     .map(|networks| settings.trusted_proxies = networks),
@@ -391,6 +403,9 @@ mod tests {
         check("access_log_format = 'xml'", Err("line 1: access_log_format: \"xml\" is not known"));
         check("balance = 'fair'", Err("line 1: balance: \"fair\" is not known"));
         check("\ncores = true", Err("line 2: cores: write it as text in quotes, not as boolean"));
+        let spin = "50us".parse().ok();
+        check("spin = '50us'", Ok(Settings { spin, ..Settings::default() }));
+        check("spin = '50'", Err("line 1: spin: "));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));
         check("cores = 1\ncores = 2", Err("line 2: duplicate key"));
         check("cores = 1\nlisten 'x'", Err("line 2: "));

@@ -49,7 +49,8 @@ pub struct ShardConfig {
     pub spare_buffer_bytes_max: usize,
     /// How long an idle shard looks at its completion queue before it blocks. Default zero: an
     /// idle shard costs nothing. A few tens of microseconds save the wake-up, at the price of a
-    /// core that is busy while requests come in at least that often.
+    /// core that is busy while requests come in at least that often. At most
+    /// [`block_max`](ShardConfig::block_max).
     pub spin: Duration,
     /// How long an idle shard blocks in its own ring before it parks through glommio, which is
     /// when tasks that use glommio directly are next looked at. Default 1 ms.
@@ -164,6 +165,10 @@ impl ShardConfig {
             let problem = "below 1 millisecond every turn is a stall; write 1 ms or more, or 0";
             return Err(ConfigError::new("stall_threshold", problem));
         }
+        if self.spin > self.block_max {
+            let problem = format!("{:?} is more than block_max, {:?}", self.spin, self.block_max);
+            return Err(ConfigError::new("spin", problem));
+        }
         if self.mesh_job_count_max == 0 {
             return Err(ConfigError::new("mesh_job_count_max", "0 leaves no room for any call"));
         }
@@ -203,6 +208,7 @@ mod tests {
         check(|shard| shard.mesh_job_count_max = 0, "mesh_job_count_max: 0");
         check(|shard| shard.stall_threshold = Duration::from_nanos(1), "stall_threshold: below");
         check(|shard| shard.block_max = Duration::ZERO, "block_max: 0");
+        check(|shard| shard.spin = Duration::from_secs(1), "spin: 1s is more than block_max, 1ms");
     }
 
     #[test]

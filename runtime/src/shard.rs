@@ -257,9 +257,7 @@ impl Shard {
         self.read_clock(world);
         let mut has_progressed = !completions.is_empty();
         self.stats.completions.add(completions.len() as u64);
-        for completion in completions.drain(..) {
-            self.driver.complete(completion);
-        }
+        self.driver.complete_all(&mut completions);
         self.completions.replace(completions);
         let fired = self.wheel.borrow_mut().advance(self.now());
         self.stats.timers_fired.add(fired as u64);

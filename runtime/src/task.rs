@@ -20,11 +20,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
+use crate::driver::prefetch::prefetch;
 use crate::remote::Remote;
 use crate::sent::Sent;
 use crate::shard::Shard;
 
 type BoxedFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// How many tasks beforehand a task's entry is brought near; its future is with the one before.
+const LOOK_AHEAD: usize = 2;
 
 /// Names a task for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +147,7 @@ impl Tasks {
     /// Polls the next queued task. `None` where none is queued; an error is the task's panic.
     pub(crate) fn run_next(&self, urgency: Urgency) -> Option<Result<(), Box<dyn Any + Send>>> {
         let key = self.queue_of(urgency).borrow_mut().pop_front()?;
+        self.look_ahead(urgency);
         let Some((mut future, waker)) = self.take(key) else {
             return Some(Ok(()));
         };
@@ -161,6 +166,20 @@ impl Tasks {
                 let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
                 Some(polled.map(drop).and(dropped))
             }
+        }
+    }
+
+    /// Brings near what the next tasks will look at.
+    #[inline]
+    fn look_ahead(&self, urgency: Urgency) {
+        let (queue, entries) = (self.queue_of(urgency).borrow(), self.entries.borrow());
+        if let Some(later) = queue.get(LOOK_AHEAD) {
+            prefetch(&entries[later.index as usize]);
+        }
+        if let Some(next) = queue.front()
+            && let Some(future) = &entries[next.index as usize].future
+        {
+            prefetch(&**future);
         }
     }
 

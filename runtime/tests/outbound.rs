@@ -4,10 +4,12 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use corelane_runtime::fs::FileRange;
 use corelane_runtime::{SendBuffer, Shard, Stream, sleep, timeout};
 use support::{config, on_shard, pattern};
 
@@ -288,4 +290,41 @@ fn a_shard_ends_with_connects_and_halves_in_flight() {
         assert!(shard.stats().streams_open() >= 20);
     });
     drop(listener);
+}
+
+/// How many packets with data a socket has received (`struct tcp_info`, linux/tcp.h).
+fn data_segments(socket: &TcpStream) -> u32 {
+    const DATA_SEGS_IN: usize = 152;
+    let mut info = [0u8; 256];
+    let mut size = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, which are there.
+    let failed = unsafe {
+        let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+        libc::getsockopt(socket.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &raw mut size)
+    };
+    assert!(failed == 0 && size as usize >= DATA_SEGS_IN + 4, "{size} bytes");
+    u32::from_ne_bytes(info[DATA_SEGS_IN..DATA_SEGS_IN + 4].try_into().expect("four bytes"))
+}
+
+#[test]
+fn a_head_leaves_in_one_packet_with_the_start_of_its_file() {
+    let (listener, address) = listen();
+    let peer = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("accept");
+        let mut bytes = String::new();
+        peer.read_to_string(&mut bytes).expect("receive");
+        (bytes, data_segments(&peer))
+    });
+    on_shard(config(1), move |shard: Rc<Shard>| async move {
+        let mut stream = Stream::connect(address).await.expect("connect");
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(b"contents").expect("write");
+        let file = Rc::new(OwnedFd::from(file));
+        stream.send(bytes_of("head, "));
+        stream.send(SendBuffer::File(FileRange { file, offset: 0, size: 8 }));
+        stream.sent(0).await.expect("sent");
+        drop(stream);
+        all_closed(&shard).await;
+    });
+    assert_eq!(peer.join().expect("peer"), ("head, contents".to_owned(), 1));
 }

@@ -38,7 +38,7 @@ impl Table {
 /// Appends the answer to a GET that keeps its connection, with `common` as the ready fields.
 pub fn respond(out: &mut Vec<u8>, common: &[u8], value: impl IntoResponse) {
     let facts = RequestFacts {
-        method: Method::GET,
+        is_head: false,
         version: Version::HTTP_11,
         keeps_alive: true,
         closes_unread: false,

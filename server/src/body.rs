@@ -69,7 +69,8 @@ struct Announced {
 
 enum Producer {
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>),
-    File(FileStream),
+    /// Boxed: what a connection waits with has room for the largest of these.
+    File(Box<FileStream>),
 }
 
 impl BodyStream {
@@ -86,7 +87,7 @@ impl BodyStream {
 
     /// Pieces of a file, of `size` bytes together.
     pub(crate) fn of_file(pieces: FileStream, size: u64) -> BodyStream {
-        BodyStream { pieces: Producer::File(pieces), size: Some(size), trailers: None }
+        BodyStream { pieces: Producer::File(Box::new(pieces)), size: Some(size), trailers: None }
     }
 
     /// The same content with its size in bytes, which becomes `Content-Length`. A stream that

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 
 use crate::body::{Body, BodyStream};
 use crate::faults::{note_unsent, route};
@@ -56,9 +56,9 @@ pub trait IntoResponse: Sized {
 }
 
 /// What a response must know of its request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestFacts {
-    pub(crate) method: Method,
+    pub(crate) is_head: bool,
     pub(crate) version: Version,
     pub(crate) keeps_alive: bool,
     /// Whether the connection ends after an answer that does not read the request's body on: so
@@ -97,7 +97,8 @@ pub struct Responder<'a> {
     facts: RequestFacts,
     common: &'a [u8],
     status: Option<StatusCode>,
-    headers: HeaderMap,
+    /// Fields of the application; most answers have none.
+    headers: Option<HeaderMap>,
     rest: Rest,
     written: Option<StatusCode>,
     /// What a response to HEAD says of content that it was not made with; zero where nothing.
@@ -112,7 +113,7 @@ impl<'a> Responder<'a> {
             facts,
             common,
             status: None,
-            headers: HeaderMap::new(),
+            headers: None,
             rest: Rest::Nothing,
             written: None,
             length_of_get: 0,
@@ -132,10 +133,12 @@ impl<'a> Responder<'a> {
 
     /// Adds fields to what is written next. What is there was added by somebody further outside,
     /// and wins over a field of the same name.
-    pub(crate) fn add_headers(&mut self, headers: HeaderMap) {
-        let outer = std::mem::replace(&mut self.headers, headers);
-        if !outer.is_empty() {
-            self.headers.extend(outer);
+    pub(crate) fn add_headers(&mut self, mut headers: HeaderMap) {
+        if let Some(outer) = self.headers.take() {
+            headers.extend(outer);
+        }
+        if !headers.is_empty() {
+            self.headers = Some(headers);
         }
     }
 
@@ -148,7 +151,7 @@ impl<'a> Responder<'a> {
     pub(crate) fn fail(&mut self) {
         self.out.truncate(self.start);
         (self.status, self.rest, self.length_of_get) = (None, Rest::Nothing, 0);
-        self.headers.clear();
+        self.headers = None;
         self.close();
         crate::problem::Problem::new(StatusCode::INTERNAL_SERVER_ERROR).respond(self);
     }
@@ -238,7 +241,7 @@ impl<'a> Responder<'a> {
 
     fn stream(&mut self, status: StatusCode, stream: BodyStream) {
         let status = self.final_status(status);
-        let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
+        let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
         let coding = match stream.size() {
             Some(size) => StreamCoding::Length(size),
             None if rule == BodyRule::Empty => StreamCoding::Length(0),
@@ -285,12 +288,8 @@ impl<'a> Responder<'a> {
         let status = self.final_status(status);
         self.written = Some(status);
         self.facts.keeps_alive &= !self.facts.closes_unread;
-        let rule = BodyRule::of(&self.facts.method, status, self.facts.version);
-        if !self.headers.is_empty() {
-            self.obey_connection_field();
-            self.drop_repeated_fields();
-            self.obey_length_of_get(rule);
-        }
+        let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
+        let headers = self.headers.take().map(|headers| self.obeyed(headers, rule));
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -298,67 +297,33 @@ impl<'a> Responder<'a> {
         } else {
             encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
         }
-        let has_type = self.headers.contains_key(header::CONTENT_TYPE);
+        let has_type = headers.as_ref().is_some_and(|all| all.contains_key(header::CONTENT_TYPE));
         if !content_type.is_empty() && !has_type && rule.may_have_length() {
             self.out.extend_from_slice(b"content-type: ");
             self.out.extend_from_slice(content_type.as_bytes());
             self.out.extend_from_slice(b"\r\n");
         }
-        for (name, value) in &self.headers {
-            if !is_ours(name) {
+        if let Some(headers) = &headers {
+            for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
                 encode::field(self.out, name, value);
             }
         }
-        self.headers.clear();
         rule
     }
 
-    #[cold]
-    fn obey_connection_field(&mut self) {
-        let mut values = self.headers.get_all(header::CONNECTION).iter();
-        let closes = |value: &HeaderValue| {
-            let options = value.as_bytes().split(|byte| *byte == b',');
-            options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"close"))
-        };
-        if values.any(closes) {
+    /// The application's fields, after the server has done what they ask of it.
+    fn obeyed(&mut self, mut headers: HeaderMap, rule: BodyRule) -> HeaderMap {
+        if asks_to_close(&headers) {
             self.facts.keeps_alive = false;
         }
-    }
-
-    // RFC 9110 section 9.3.2: a handler of HEAD alone has no content to be measured. What it says
-    // of GET's is all that is known.
-    #[cold]
-    fn obey_length_of_get(&mut self, rule: BodyRule) {
+        drop_repeated_fields(&mut headers);
+        // RFC 9110 section 9.3.2: a handler of HEAD alone has no content to be measured. What it
+        // says of GET's is all that is known.
         if matches!(rule, BodyRule::FieldsOnly | BodyRule::FieldsOnlyUnchunked) {
-            let said = self.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+            let said = headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
             self.length_of_get = said.and_then(|said| said.parse().ok()).unwrap_or(0);
         }
-    }
-
-    // RFC 9110 section 5.3: only a field that is a list may be repeated. The last one counts.
-    fn drop_repeated_fields(&mut self) {
-        if self.headers.len() == self.headers.keys_len() {
-            return;
-        }
-        const SINGLE: [HeaderName; 11] = [
-            header::CONTENT_TYPE,
-            header::CONTENT_RANGE,
-            header::CONTENT_DISPOSITION,
-            header::CONTENT_LOCATION,
-            header::ETAG,
-            header::LAST_MODIFIED,
-            header::LOCATION,
-            header::RETRY_AFTER,
-            header::AGE,
-            header::EXPIRES,
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        ];
-        for name in SINGLE {
-            let last = self.headers.get_all(&name).iter().next_back().cloned();
-            if let Some(last) = last {
-                self.headers.insert(name, last);
-            }
-        }
+        headers
     }
 
     fn end_head(&mut self, rule: BodyRule, size: u64) {
@@ -367,6 +332,40 @@ impl<'a> Responder<'a> {
             encode::content_length(self.out, if rule == BodyRule::Empty { 0 } else { size });
         }
         encode::end_head(self.out);
+    }
+}
+
+fn asks_to_close(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    values.any(|value| {
+        let options = value.as_bytes().split(|byte| *byte == b',');
+        options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"close"))
+    })
+}
+
+// RFC 9110 section 5.3: only a field that is a list may be repeated. The last one counts.
+fn drop_repeated_fields(headers: &mut HeaderMap) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    const SINGLE: [HeaderName; 11] = [
+        header::CONTENT_TYPE,
+        header::CONTENT_RANGE,
+        header::CONTENT_DISPOSITION,
+        header::CONTENT_LOCATION,
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        header::AGE,
+        header::EXPIRES,
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    ];
+    for name in SINGLE {
+        let last = headers.get_all(&name).iter().next_back().cloned();
+        if let Some(last) = last {
+            headers.insert(name, last);
+        }
     }
 }
 

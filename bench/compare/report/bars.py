@@ -1,6 +1,6 @@
 """Bars of medians with the spread of the rounds across them."""
 
-from report.figures import CEILING, US, Figures
+from report.figures import CEILING, OURS, Figures
 from report.markup import Markup, element, number
 
 
@@ -22,7 +22,7 @@ def figure(figures: Figures, case: dict, field: str, unit: str) -> Markup:
 
 
 def row(title: str, name: str, spread, full: float) -> Markup:
-    kind = name if name == CEILING else "us" if name == US else "peer"
+    kind = name if name == CEILING else "us" if name in OURS else "peer"
     width = min(100.0, 100 * spread.median / full)
     parts = [element("rect", x=0, y=2, width=f"{width:.2f}", height=12, class_=kind)]
     if spread.high <= full:
@@ -39,4 +39,4 @@ def row(title: str, name: str, spread, full: float) -> Markup:
     )
     value = element("span", said + cut, class_="value")
     label = element("span", title, class_="name")
-    return element("li", label, picture, value, class_="bar is-us" if name == US else "bar")
+    return element("li", label, picture, value, class_="bar is-us" if name in OURS else "bar")

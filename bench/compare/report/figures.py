@@ -4,6 +4,8 @@ import dataclasses
 import statistics
 
 US = "arena"
+# The file server is ours as well: it has the cases that the service has no figures for.
+OURS = (US, "corelane-serve")
 CEILING = "ceiling"
 
 
@@ -68,6 +70,11 @@ class Figures:
     def measured(self, case: str) -> list:
         """The subjects that have figures for the case, in their order."""
         return [name for name in self.subjects if self.values(name, case, "cpu_us_per_request")]
+
+    def ours(self, case: str) -> str | None:
+        """Who of ours has figures for the case."""
+        measured = self.measured(case)
+        return next((name for name in OURS if name in measured), None)
 
     def by_cost(self) -> list:
         """All subjects, by what a request of the first case costs that most have figures for."""

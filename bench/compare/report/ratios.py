@@ -1,6 +1,6 @@
 """Ratios: what the server costs against the ceiling and against every peer."""
 
-from report.figures import CEILING, US, Figures
+from report.figures import CEILING, OURS, Figures
 from report.markup import Markup, element, table
 
 FIELD = "cpu_us_per_request"
@@ -26,13 +26,18 @@ def verdict(spread) -> str | None:
 
 def against_ceiling(figures: Figures) -> Markup:
     cases = [case for case in figures.cases.values() if CEILING in figures.measured(case["name"])]
-    names = [name for name in figures.subjects if name != CEILING]
+    names = [
+        name
+        for case in cases
+        for name in figures.measured(case["name"])
+        if name != CEILING
+    ]
     rows = [
         [
             figures.title(name),
             *[cell(figures.ratio(name, CEILING, case["name"], FIELD), False) for case in cases],
         ]
-        for name in names
+        for name in dict.fromkeys(names)
     ]
     head = ["Server", *[case["label"] for case in cases]]
     caption = (
@@ -43,18 +48,20 @@ def against_ceiling(figures: Figures) -> Markup:
 
 
 def against_peers(figures: Figures) -> Markup:
-    if US not in figures.subjects:
+    if not any(name in figures.subjects for name in OURS):
         return element("p", "Corelane was not among the subjects of this run.")
-    cases = [case for case in figures.cases.values() if US in figures.measured(case["name"])]
-    names = [name for name in figures.subjects if name not in (US, CEILING)]
+    cases = [
+        (case, ours) for case in figures.cases.values() if (ours := figures.ours(case["name"]))
+    ]
+    names = [name for name in figures.subjects if name not in (*OURS, CEILING)]
     rows = [
         [
             figures.title(name),
-            *[cell(figures.ratio(US, name, case["name"], FIELD), True) for case in cases],
+            *[cell(figures.ratio(ours, name, case["name"], FIELD), True) for case, ours in cases],
         ]
         for name in names
     ]
-    head = ["Against", *[case["label"] for case in cases]]
+    head = ["Against", *[case["label"] for case, _ in cases]]
     caption = (
         "Corelane's CPU time per request divided by the peer's in the same round. Below 1 Corelane "
         "takes less (green), above 1 more (red); uncoloured where the rounds do not agree."
@@ -64,7 +71,7 @@ def against_peers(figures: Figures) -> Markup:
 
 def summary(figures: Figures) -> Markup:
     """A card for each case: how many it beats, who beats it, and who is level."""
-    if US not in figures.subjects:
+    if not any(name in figures.subjects for name in OURS):
         return element("p", "Without Corelane among the subjects there is nothing to win or lose.")
     cards = [card(figures, case) for case in figures.cases.values()]
     return element("div", *[one for one in cards if one], class_="verdict")
@@ -73,8 +80,8 @@ def summary(figures: Figures) -> Markup:
 def card(figures: Figures, case: dict) -> Markup | None:
     found = {"good": [], None: [], "bad": []}
     for name in figures.measured(case["name"]):
-        ratio = figures.ratio(US, name, case["name"], FIELD)
-        if ratio and name not in (US, CEILING):
+        ratio = figures.ratio(figures.ours(case["name"]), name, case["name"], FIELD)
+        if ratio and name not in (*OURS, CEILING):
             found[verdict(ratio)].append((ratio.median, figures.title(name)))
     if not any(found.values()):
         return None

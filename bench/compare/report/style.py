@@ -2,7 +2,7 @@
 
 import pathlib
 
-from report.figures import CEILING, US
+from report.figures import CEILING, OURS
 
 COLOURS = 8
 REST = "rest"
@@ -16,7 +16,7 @@ def series(names) -> dict:
     """
     styles, others = {}, 0
     for name in names:
-        if name == US:
+        if name in OURS:
             styles[name] = ("us", None)
         elif name == CEILING:
             styles[name] = ("ceiling", "8 3 2 3")

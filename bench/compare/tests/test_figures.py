@@ -3,7 +3,7 @@
 import unittest
 
 from report.figures import Figures, Spread
-from report.ratios import summary, verdict
+from report.ratios import against_peers, summary, verdict
 from report.style import REST, series
 from tests import sample
 
@@ -38,6 +38,18 @@ class Ratios(unittest.TestCase):
         self.assertIn("less CPU than 2; nearest: hyper 0.79", text)
         self.assertRegex(text, r"more CPU than 1: nginx 1\.0\d")
         self.assertEqual(text.count('<i class="bad">'), len(sample.CASES))
+
+    def test_the_file_server_is_ours_too(self):
+        results = sample.results()
+        for run in results["runs"]:
+            if run["case"] == "plaintext@1" and run["subject"] == "arena":
+                run["subject"] = "corelane-serve"
+        results["subjects"].append(sample.subject("corelane-serve"))
+        figures = Figures(results)
+        self.assertEqual(figures.ours("plaintext@1"), "corelane-serve")
+        self.assertEqual(figures.ours("plaintext@64"), "arena")
+        self.assertEqual(summary(figures).count('<i class="bad">'), len(sample.CASES))
+        self.assertIn("nginx", against_peers(figures))
 
     def test_lines_beyond_the_eighth_peer_are_pale(self):
         names = ["arena", "ceiling", *map(str, range(10))]

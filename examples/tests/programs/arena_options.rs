@@ -32,6 +32,8 @@ fn flags_that_can_not_be_obeyed() {
         (&["--listen", "127.0.0.1:0", "--cores", "60000,"], &["cores", "CPU 60000"]),
         (&["--listen", "127.0.0.1:0", "--cores", "60000"], &["cores", "60000 shards"]),
         (&["--listen", "127.0.0.1:0", "--cores", "0,0"], &["cores", "twice"]),
+        (&["--spin", "50"], &["--spin", "50"]),
+        (&["--listen", "127.0.0.1:0", "--spin", "1m"], &["spin: 60s", "block_max"]),
         (&["--trusted-proxy", "x"], &["--trusted-proxy", "x", "10.0.0.0/8"]),
         (&["--proxy-field", "x-real-ip"], &["--proxy-field", "x-real-ip", "forwarded"]),
         (&["--listen", "127.0.0.1:0", "--proxy-protocol"], &["proxy", "trusted"]),
@@ -77,9 +79,16 @@ fn a_port_in_use_is_the_machines_problem() {
 fn help_says_every_option() {
     let ended = run(ARENA, &["--help"]);
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
-    for option in
-        ["--listen", "--cores", "--balance", "--admin", "--access-log", "--dataset", "--config"]
-    {
+    for option in [
+        "--listen",
+        "--cores",
+        "--balance",
+        "--admin",
+        "--spin",
+        "--access-log",
+        "--dataset",
+        "--config",
+    ] {
         assert!(ended.output.contains(option), "{}", ended.output);
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn entry_of(operation: Operation) -> squeue::Entry {
         Operation::Recv { socket } => {
             on(socket, |fd| opcode::RecvMulti::new(fd, BUFFER_GROUP).build())
         }
-        Operation::Send { socket, bytes, waits } => on(socket, |fd| send(fd, bytes, waits)),
+        Operation::Send { socket, bytes, waits: true, .. } => on(socket, |fd| send(fd, bytes)),
+        Operation::Send { socket, bytes, more, .. } => on(socket, |fd| try_send(fd, bytes, more)),
         Operation::Writable { socket } => {
             on(socket, |fd| opcode::PollAdd::new(fd, libc::POLLOUT as u32).build())
         }
@@ -44,16 +45,19 @@ fn on(socket: Descriptor, build: impl FnOnce(types::Fd) -> squeue::Entry) -> squ
     }
 }
 
-fn send(socket: types::Fd, bytes: BytesPointer, waits: bool) -> squeue::Entry {
+/// MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
+fn send(socket: types::Fd, bytes: BytesPointer) -> squeue::Entry {
     let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.size());
-    // MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
-    if waits {
-        return send.flags(libc::MSG_NOSIGNAL).build();
-    }
-    // MSG_DONTWAIT fails the request where there is no room, instead of arming a poll. MSG_WAITALL
-    // makes a short send a failure, so that only a whole one is silent (io_uring_prep_send(3),
-    // IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
-    send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL)
+    send.flags(libc::MSG_NOSIGNAL).build()
+}
+
+/// MSG_DONTWAIT fails the request where there is no room, instead of arming a poll. MSG_WAITALL
+/// makes a short send a failure, so that only a whole one is silent (io_uring_prep_send(3),
+/// IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
+fn try_send(socket: types::Fd, bytes: BytesPointer, more: bool) -> squeue::Entry {
+    let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.size());
+    let more = if more { libc::MSG_MORE } else { 0 };
+    send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL | more)
         .build()
         .flags(squeue::Flags::SKIP_SUCCESS)
 }

@@ -13,6 +13,7 @@ pub(crate) mod buffers;
 pub(crate) mod connect;
 pub(crate) mod disk;
 pub(crate) mod operation;
+pub(crate) mod prefetch;
 pub(crate) mod recv;
 pub(crate) mod send;
 pub(crate) mod sendfile;
@@ -42,6 +43,9 @@ use buffers::{BufferId, BufferPool};
 use operation::{Half, Kind, Operation, SlotKey, Token};
 use slots::SlotTable;
 use stream::StreamSlot;
+
+/// How many completions beforehand the slot of one is brought near.
+const LOOK_AHEAD: usize = 4;
 
 /// The bounds of one shard's driver.
 #[derive(Clone, Copy, Debug)]
@@ -141,8 +145,19 @@ impl Driver {
         std::mem::take(&mut self.state.borrow_mut().awaits_sends)
     }
 
+    /// Applies completions in their order, and empties the list.
+    pub(crate) fn complete_all(&self, completions: &mut Vec<Completion>) {
+        for (index, completion) in completions.iter().enumerate() {
+            if let Some(ahead) = completions.get(index + LOOK_AHEAD) {
+                self.state.borrow().slots.prefetch(ahead.token.slot());
+            }
+            self.complete(*completion);
+        }
+        completions.clear();
+    }
+
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.
-    pub(crate) fn complete(&self, completion: Completion) {
+    fn complete(&self, completion: Completion) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let key = completion.token.slot();

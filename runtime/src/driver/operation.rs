@@ -36,6 +36,9 @@ pub enum Operation {
         /// Whether to wait for room. Where not, what there is room for is sent at once, `EAGAIN`
         /// says that there is none, and success alone does not end a wait of the shard.
         waits: bool,
+        /// Whether more is sent at once: the last packet may wait for it, for 200 ms at most
+        /// (`MSG_MORE`, send(2)).
+        more: bool,
     },
     /// Send some or all of a range of a file, by what room there is: done, or failed with `EAGAIN`,
     /// when it is submitted.

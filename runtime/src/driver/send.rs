@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::operation::{BytesPointer, Half, Kind, Operation, SlotKey};
+use super::operation::{BytesPointer, Half, Kind, Operation, SlotKey, Token};
 use super::sendfile::{self, FileRange};
 use super::stream::StreamSlot;
 use super::{Driver, State};
@@ -122,8 +122,12 @@ impl Driver {
             sending.sent = 0;
             return submit_rest(state, key, false);
         }
+        let is_file = matches!(buffer, SendBuffer::File(_));
         let unneeded = sending.queue(buffer);
         state.awaits_sends = true;
+        if is_file {
+            send_with_next(&mut state.operations, key);
+        }
         if let Some(SendBuffer::Owned(copied)) = unneeded {
             state.recycle(&self.bounds, copied);
         }
@@ -270,6 +274,15 @@ impl State {
     }
 }
 
+/// A head that is not submitted yet goes out in one packet with the start of its file.
+fn send_with_next(operations: &mut [(Operation, Token)], key: SlotKey) {
+    let head = Token::new(Kind::Send, key);
+    let queued = operations.iter_mut().rev().find(|(_, token)| *token == head);
+    if let Some((Operation::Send { waits: false, more, .. }, _)) = queued {
+        *more = true;
+    }
+}
+
 /// Submits what is left of the current buffer; `waits`: there was no room just now.
 fn submit_rest(state: &mut State, key: SlotKey, waits: bool) {
     let Some(stream) = state.stream(key) else {
@@ -287,8 +300,8 @@ fn submit_rest(state: &mut State, key: SlotKey, waits: bool) {
             (Operation::SendFile { socket, file, offset, size }, Kind::Send)
         }
         buffer => {
-            let bytes = BytesPointer::new(&buffer.bytes()[sent..]);
-            (Operation::Send { socket, bytes, waits }, Kind::Send)
+            let (bytes, more) = (BytesPointer::new(&buffer.bytes()[sent..]), false);
+            (Operation::Send { socket, bytes, waits, more }, Kind::Send)
         }
     };
     stream.in_flight += 1;

@@ -21,7 +21,7 @@ use crate::world::Descriptor;
 pub(super) const BYTES_MAX: usize = 512 * 1024;
 
 /// Pages that lie closer together than this are read from the disk together, as a rule.
-const READ_TOGETHER_BYTES: usize = 64 * 1024;
+const READ_TOGETHER_BYTES: usize = 128 * 1024;
 
 /// A range of an open file: its bytes as they are when they are sent.
 #[derive(Clone, Debug)]

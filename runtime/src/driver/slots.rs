@@ -1,6 +1,7 @@
 //! The table of what a shard has in flight: slots by index, each use of one by generation.
 
 use super::operation::{SlotKey, Token};
+use super::prefetch::prefetch;
 use crate::mutation::{Mutation, is_made};
 
 /// A table whose keys stop naming anything once their entry is removed.
@@ -47,6 +48,14 @@ impl<T> SlotTable<T> {
             return None;
         }
         entry.value.as_mut()
+    }
+
+    /// Brings the entry near, whoever uses it now.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: SlotKey) {
+        if let Some(entry) = self.entries.get(key.index as usize) {
+            prefetch(entry);
+        }
     }
 
     pub(crate) fn remove(&mut self, key: SlotKey) -> Option<T> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use super::answer::{Answer, Body, Question, answer};
 use super::socket::{Socket, Stop, Woken};
@@ -146,7 +146,7 @@ impl Client<'_> {
             is_local: self.is_local,
         };
         let answer = answer(&question, self.view);
-        let rule = BodyRule::of(&head.method, answer.status, head.version);
+        let rule = BodyRule::of(head.method == Method::HEAD, answer.status, head.version);
         let ends = matches!(answer.body, Body::Events) && !rule.may_chunk();
         let mut out = Vec::new();
         write_head(&mut out, &answer, &rule, head.version, keeps_alive && !ends);

@@ -189,7 +189,7 @@ impl Chunked {
         let Some(size) = self.trailers.advance(&input[start..], &bounds)? else {
             return Ok(Step::NeedMore { consumed: start });
         };
-        // The scanner and httparse would have to disagree; a test holds them together.
+        // The two readings would have to disagree; a test holds them together.
         field_section::read(&input[..start + size], start, &bounds, fields.start_trailers())
             .ok_or(ProtocolError::HeadInvalid)?;
         Ok(Step::End { consumed: start + size })

@@ -227,7 +227,7 @@ impl Connection {
         match head::read(input, start, limits, fields) {
             Reading::Accepted(head) => Ok(self.accept(head)),
             Reading::Refused(error) => Err(error),
-            // The scanner and httparse would have to disagree; a test holds them together.
+            // The two readings would have to disagree; a test holds them together.
             Reading::Uncertain => Err(ProtocolError::HeadInvalid),
         }
     }

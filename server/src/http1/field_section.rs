@@ -1,17 +1,12 @@
-//! Reads a whole section of field lines: those of a head, or trailers.
+//! Reads a whole section of field lines: those of a head, or trailers, in one pass.
 //!
-//! The grammar is httparse's; what that is lenient about is checked here, line by line.
-
-use httparse::{EMPTY_HEADER, Header, Status};
+//! Only what is certainly well formed is taken; about everything else the scanner speaks. A value
+//! is looked at sixteen octets at a time, its end at eight: most bytes of a head are values.
 
 use super::fields::{Field, Span};
 use super::known::Known;
-use super::limits::FIELD_COUNT_CAP;
+use super::octets::{FIELD_VALUE, TOKEN};
 use super::scan::Bounds;
-
-/// Fields that the first, small array holds. Clearing an array of [`FIELD_COUNT_CAP`] costs more
-/// than reading a few fields, and few requests have more than this.
-const FEW: usize = 24;
 
 /// Reads the lines from `start` up to and with the empty line, noting each field in `list`.
 ///
@@ -24,65 +19,89 @@ pub(super) fn read<'a>(
     bounds: &Bounds<'_>,
     list: &mut Vec<Field>,
 ) -> Option<(usize, Known<'a>)> {
-    let mut few = [EMPTY_HEADER; FEW];
-    match httparse::parse_headers(&bytes[start..], &mut few) {
-        Ok(Status::Complete((size, headers))) => {
-            collect(&bytes[..start + size], headers, bounds, list).map(|known| (size, known))
+    let (mut known, mut at) = (Known::default(), start);
+    while bytes.get(at..at + 2)? != b"\r\n" {
+        let (field, end) = line(bytes, at)?;
+        if end - at > bounds.limits.field_line_bytes_max || list.len() == bounds.field_count_max {
+            return None;
         }
-        Err(httparse::Error::TooManyHeaders) => read_many(bytes, start, bounds, list),
-        _ => None,
+        known.note(field.name.of(bytes), field.value.of(bytes));
+        list.push(field);
+        at = end + 2;
     }
+    Some((at + 2 - start, known))
 }
 
-#[cold]
-fn read_many<'a>(
-    bytes: &'a [u8],
-    start: usize,
-    bounds: &Bounds<'_>,
-    list: &mut Vec<Field>,
-) -> Option<(usize, Known<'a>)> {
-    let mut many = [EMPTY_HEADER; FIELD_COUNT_CAP];
-    match httparse::parse_headers(&bytes[start..], &mut many) {
-        Ok(Status::Complete((size, headers))) => {
-            collect(&bytes[..start + size], headers, bounds, list).map(|known| (size, known))
+/// The field whose line starts at `start`, and where its line end stands.
+///
+/// RFC 9112 section 5: field-line = field-name ":" OWS field-value OWS. The line end must be CRLF.
+#[inline]
+fn line(bytes: &[u8], start: usize) -> Option<(Field, usize)> {
+    let colon = start + TOKEN.first_stranger(&bytes[start..])?;
+    if bytes[colon] != b':' || colon == start {
+        return None;
+    }
+    let mut first = colon + 1;
+    while let Some(b' ' | b'\t') = bytes.get(first) {
+        first += 1;
+    }
+    let end = value_end(bytes, first)?;
+    if bytes.get(end..end + 2)? != b"\r\n" {
+        return None;
+    }
+    let mut last = end;
+    while last > first && matches!(bytes[last - 1], b' ' | b'\t') {
+        last -= 1;
+    }
+    Some((Field { name: Span::new(start, colon), value: Span::new(first, last) }, end))
+}
+
+/// Where the first octet from `at` on stands that no value holds (RFC 9110 section 5.5): a control
+/// character other than HTAB. `None` when there is none.
+#[inline]
+fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        while let Some(octets) = bytes[at..].first_chunk::<16>()
+            && !has_control(octets)
+        {
+            at += octets.len();
         }
-        _ => None,
+        at += match bytes[at..].first_chunk() {
+            None => bytes[at..].iter().position(|octet| !FIELD_VALUE.contain(*octet))?,
+            Some(octets) => match first_control(u64::from_le_bytes(*octets)) {
+                Some(index) => index,
+                None => {
+                    at += octets.len();
+                    continue;
+                }
+            },
+        };
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
     }
 }
 
-/// Notes each field of the section at the end of `bytes`, and recognises the known ones.
+/// Whether one of the octets is a control character. Without a branch in it, the loop becomes a few
+/// vector instructions.
 #[inline]
-fn collect<'a>(
-    bytes: &'a [u8],
-    headers: &[Header<'a>],
-    bounds: &Bounds<'_>,
-    list: &mut Vec<Field>,
-) -> Option<Known<'a>> {
-    let mut known = Known::default();
-    let (mut line_start, mut line_bytes_max) = (None, 0);
-    for header in headers {
-        let name = Span::within(bytes, header.name.as_bytes());
-        let value = Span::within(bytes, header.value);
-        let start = name.start as usize;
-        line_bytes_max = line_bytes_max.max(line_bytes(bytes, line_start, start)?);
-        line_start = Some(start);
-        list.push(Field { name, value });
-        known.note(header.name.as_bytes(), header.value);
-    }
-    // The empty line is at the end; it must be CRLF, and so must the end of the line before it.
-    let empty_line = bytes.len().checked_sub(2)?;
-    line_bytes_max = line_bytes_max.max(line_bytes(bytes, line_start, empty_line)?);
-    let fits = line_bytes_max <= bounds.limits.field_line_bytes_max
-        && headers.len() <= bounds.field_count_max;
-    (fits && bytes.ends_with(b"\r\n")).then_some(known)
+fn has_control(octets: &[u8; 16]) -> bool {
+    octets.iter().fold(false, |found, octet| found | (*octet < b' ') | (*octet == 0x7f))
 }
 
-/// The size of the line before `next`. httparse takes a bare LF as its end: it must be CRLF.
+/// The index of the first of eight octets, the first one lowest, that is below 0x20 or is 0x7f.
 #[inline]
-fn line_bytes(bytes: &[u8], start: Option<usize>, next: usize) -> Option<usize> {
-    let Some(start) = start else { return Some(0) };
-    let end = next.checked_sub(2)?;
-    (bytes[end] == b'\r' && bytes[end + 1] == b'\n').then(|| end.saturating_sub(start))
+fn first_control(octets: u64) -> Option<usize> {
+    const EACH: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = EACH * 0x80;
+    // A subtraction borrows from the octets above the one that it marks: of the marks only the
+    // lowest is to be trusted, and only it is used.
+    let below_space = octets.wrapping_sub(EACH * 0x20) & !octets & HIGH;
+    let without_del = octets ^ (EACH * 0x7f);
+    let del = without_del.wrapping_sub(EACH) & !without_del & HIGH;
+    let marks = below_space | del;
+    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
 #[cfg(test)]
@@ -120,9 +139,26 @@ mod tests {
     }
 
     #[test]
-    fn many_fields_take_the_large_array() {
-        let lines = vec![("A", "b"); FEW + 1];
-        check(&("A: b\r\n".repeat(FEW + 1) + "\r\n."), Some(&lines));
+    fn as_many_fields_as_the_bounds_allow() {
+        let lines = vec![("A", "b"); 100];
+        check(&("A: b\r\n".repeat(100) + "\r\n."), Some(&lines));
         check(&("A: b\r\n".repeat(101) + "\r\n."), None);
+    }
+
+    /// Each octet at each place of a word, beside neighbours that could borrow or carry.
+    #[test]
+    fn the_end_of_a_value_is_found_wherever_it_stands() {
+        for octet in 0..=255 {
+            for at in 0..40 {
+                for neighbour in [b' ', b'a', b'~', 0x80, 0xff, b'\t'] {
+                    let mut bytes = [neighbour; 40];
+                    bytes[at] = octet;
+                    let expected = (!FIELD_VALUE.contain(octet)).then_some(at);
+                    assert_eq!(value_end(&bytes, 0), expected, "{octet:#x} at {at}, {neighbour}");
+                    bytes[39] = b'\r';
+                    assert_eq!(value_end(&bytes, 0), expected.or(Some(39)), "{octet:#x} at {at}");
+                }
+            }
+        }
     }
 }

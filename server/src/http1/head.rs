@@ -111,7 +111,7 @@ fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLi
 /// The size of the word that `bytes` start with: one or more fitting octets, then a space.
 #[inline]
 fn word(bytes: &[u8], size_max: usize, fitting: &Octets) -> Option<usize> {
-    let size = bytes.iter().position(|octet| !fitting.contain(*octet))?;
+    let size = fitting.first_stranger(bytes)?;
     (bytes[size] == b' ' && (1..=size_max).contains(&size)).then_some(size)
 }
 

@@ -11,7 +11,7 @@ use super::octets::HOST_NAME;
 /// section 4.2.4 asks, because its "@" is no octet of a host.
 #[inline]
 pub(super) fn is_authority(authority: &[u8]) -> bool {
-    let size = authority.iter().take_while(|octet| HOST_NAME.contain(**octet)).count();
+    let size = HOST_NAME.first_stranger(authority).unwrap_or(authority.len());
     match &authority[size..] {
         [] => size > 0,
         [b':', ..] => size > 0 && is_port(&authority[size..]),

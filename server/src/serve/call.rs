@@ -76,7 +76,8 @@ impl Conversation {
         self.poll_feed(&Rc::clone(channel), pace, context)
     }
 
-    /// Moves body bytes to the handler, from what is kept and then from the socket.
+    /// Moves body bytes to the handler, from what is kept and then from the socket: as many as are
+    /// there and have room, so that the handler is asked once for all of them.
     pub(super) fn poll_feed(
         &mut self,
         channel: &Channel,
@@ -97,27 +98,34 @@ impl Conversation {
                 fed => return Poll::Ready(fed.map(drop)),
             }
         }
-        match self.stream.poll_recv(context) {
-            Poll::Ready(Ok(received)) if received.is_empty() => {
-                self.is_peer_done = true;
-                Poll::Ready(Err(Ended::PeerGone))
-            }
-            Poll::Ready(Ok(received)) => {
-                pace.progress(self.shard.now(), received.len() as u64);
-                Poll::Ready(self.feed_received(channel, received))
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Ended::PeerGone)),
-            Poll::Pending => {
-                let deadline = pace.deadline(self.shard.now());
-                // Looked at before the timer is armed again, which makes it forget that it fired.
-                if deadline <= self.shard.now() {
-                    return Poll::Ready(Err(Ended::TimedOut(Deadline::Body)));
+        let mut has_fed = false;
+        while let Poll::Ready(received) = self.stream.poll_recv(context) {
+            let received = match received {
+                Ok(received) if !received.is_empty() => received,
+                // The handler sees first what came before; the end is told again.
+                _ if has_fed => break,
+                end => {
+                    self.is_peer_done |= end.is_ok();
+                    return Poll::Ready(Err(Ended::PeerGone));
                 }
-                self.timer.arm(deadline);
-                let expired = self.timer.poll_expired(context);
-                expired.map(|()| Err(Ended::TimedOut(Deadline::Body)))
+            };
+            pace.progress(self.shard.now(), received.len() as u64);
+            self.feed_received(channel, received)?;
+            has_fed = true;
+            if channel.is_complete() || channel.poll_room(context).is_pending() {
+                break;
             }
         }
+        if has_fed {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = pace.deadline(self.shard.now());
+        // Looked at before the timer is armed again, which makes it forget that it fired.
+        if deadline <= self.shard.now() {
+            return Poll::Ready(Err(Ended::TimedOut(Deadline::Body)));
+        }
+        self.timer.arm(deadline);
+        self.timer.poll_expired(context).map(|()| Err(Ended::TimedOut(Deadline::Body)))
     }
 
     /// Hands a receive buffer over whole where it is all content, and much of it: no copy.

@@ -383,14 +383,14 @@ impl Conversation {
         let start = self.out.len();
         let site = Rc::clone(&self.site);
         let keeps_alive = head.keeps_alive && !self.is_last();
-        let (method, version) = (head.method.clone(), head.version);
-        let facts = RequestFacts { method, version, keeps_alive, closes_unread };
+        let (is_head, version) = (head.method == Method::HEAD, head.version);
+        let facts = RequestFacts { is_head, version, keeps_alive, closes_unread };
         if self.is_refused {
             return self.shed(head, bytes, fields, facts);
         }
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
-        let mut responder = Responder::new(&mut self.out, facts.clone(), common);
+        let mut responder = Responder::new(&mut self.out, facts, common);
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
         let Found { route, endpoint, params, path_rest } = found;
@@ -451,7 +451,7 @@ impl Conversation {
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
         let common = common.lines(&self.shard);
-        let mut facts = pending.facts.clone();
+        let mut facts = pending.facts;
         // A drain that began meanwhile.
         facts.keeps_alive &= !self.is_last();
         facts.closes_unread = self.closes_unread(pending);

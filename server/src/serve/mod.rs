@@ -215,3 +215,19 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::conversation::Conversation;
+
+    /// It is most of what an idle connection takes; a large state that is held across a wait shows
+    /// here before it shows in memory.
+    #[test]
+    fn a_connection_is_small() {
+        fn size_of_future<F>(_: impl FnOnce(&'static mut Conversation) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of::<Conversation>() + size_of_future(Conversation::drive);
+        assert!(size <= 640, "{size} bytes");
+    }
+}

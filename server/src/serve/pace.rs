@@ -10,9 +10,9 @@ use corelane_runtime::Moment;
 /// The time that a peer has for a transfer, of which only the waiting for it counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// `allowed <= allowed_max`.
-    allowed: Duration,
-    allowed_max: Duration,
+    /// Nanoseconds, as many connections have one of these: `allowed <= allowed_max`.
+    allowed: u64,
+    allowed_max: u64,
     bytes_per_second_min: u64,
     /// When the current wait began.
     waiting_since: Option<Moment>,
@@ -20,6 +20,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(allowed: Duration, bytes_per_second_min: u64) -> Pace {
+        let allowed = nanos(allowed);
         Pace { allowed, allowed_max: allowed, bytes_per_second_min, waiting_since: None }
     }
 
@@ -32,18 +33,22 @@ impl Pace {
     /// under way.
     pub(super) fn deadline(&mut self, now: Moment) -> Moment {
         let since = *self.waiting_since.get_or_insert(now);
-        since + self.allowed
+        since + Duration::from_nanos(self.allowed)
     }
 
     /// Ends the wait: the time it took is used up, the bytes it brought earn theirs.
     pub(super) fn progress(&mut self, now: Moment, bytes: u64) {
         if let Some(since) = self.waiting_since.take() {
-            self.allowed = self.allowed.saturating_sub(now - since);
+            self.allowed = self.allowed.saturating_sub(nanos(now - since));
         }
         let earned = bytes.saturating_mul(1_000_000_000) / self.bytes_per_second_min.max(1);
-        let allowed = self.allowed.saturating_add(Duration::from_nanos(earned));
-        self.allowed = allowed.min(self.allowed_max);
+        self.allowed = self.allowed.saturating_add(earned).min(self.allowed_max);
     }
+}
+
+/// 584 years at most.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a response may carry, by the method and version of its request and by its status.
 
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 
 /// What a response may carry behind and in its head (RFC 9112 section 6.3, RFC 9110 section 6.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +24,15 @@ pub enum BodyRule {
 }
 
 impl BodyRule {
-    /// The rule for the response with `status` to a request with `method` and `version`.
+    /// The rule for the response with `status` to a request of `version`, made with HEAD or not.
     #[inline]
-    pub fn of(method: &Method, status: StatusCode, version: Version) -> Self {
+    pub fn of(is_head: bool, status: StatusCode, version: Version) -> Self {
         let is_old = version == Version::HTTP_10;
         match status.as_u16() {
             100..=199 | 204 | 304 => Self::Nothing,
             205 => Self::Empty,
-            _ if *method == Method::HEAD && is_old => Self::FieldsOnlyUnchunked,
-            _ if *method == Method::HEAD => Self::FieldsOnly,
+            _ if is_head && is_old => Self::FieldsOnlyUnchunked,
+            _ if is_head => Self::FieldsOnly,
             _ if is_old => Self::ContentUnchunked,
             _ => Self::Content,
         }
@@ -60,10 +60,15 @@ impl BodyRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Method;
 
     fn check(method: Method, status: u16, version: Version, expected: BodyRule) {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(BodyRule::of(&method, status, version), expected, "{method} {status}");
+        assert_eq!(
+            BodyRule::of(method == Method::HEAD, status, version),
+            expected,
+            "{method} {status}"
+        );
     }
 
     #[test]

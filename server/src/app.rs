@@ -282,12 +282,13 @@ impl App {
     pub fn serve(self, addresses: impl IntoAddresses) -> Result<()> {
         let is_quiet = self.is_quiet;
         let server = self.inherit().start(addresses)?;
-        if !is_quiet {
+        server.run_announced(|server| {
             use std::io::Write;
-            // A closed standard output must not end the server.
-            let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
-        }
-        server.run()
+            if !is_quiet {
+                // A closed standard output must not end the server.
+                let _ = writeln!(std::io::stdout(), "{}", server.ready_line());
+            }
+        })
     }
 
     /// Starts the server and returns, for programs that have threads and signals of their own.

@@ -43,7 +43,16 @@ impl Server {
     ///
     /// # Errors
     /// As [`join`](Server::join), and where no thread can be started.
-    pub fn run(mut self) -> Result<()> {
+    pub fn run(self) -> Result<()> {
+        self.run_announced(|_| {})
+    }
+
+    /// As [`run`](Server::run), and calls `announce` once signals are answered: whoever reads that
+    /// the server listens may send one at once, which would end the process before.
+    ///
+    /// # Errors
+    /// As [`run`](Server::run).
+    pub fn run_announced(mut self, announce: impl FnOnce(&Server)) -> Result<()> {
         self.reopen_access_log_on_signals()?;
         let (stopper, patience) = (self.stopper(), self.drain_timeout);
         let restart = self.process.restart.clone();
@@ -53,6 +62,7 @@ impl Server {
         };
         let signals = SignalWatch::with_restart(stopper, patience, restart.clone(), hand_over);
         let _signals = signals.map_err(RuntimeError::Thread)?;
+        announce(&self);
         let _pid_file = self.process.pid_file.take().map(PidFile::write).transpose()?;
         match self.process.predecessor.take() {
             // It tells systemd, which listens to the main process alone.

@@ -85,11 +85,11 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
     let app = options.access.record(app)?;
     let app = options.listen.iter().cloned().fold(app, App::listen);
     let app = options.pid_file.iter().fold(app, App::pid_file);
-    let server = app.inherit().start(())?;
-    if !options.quiet {
-        announce(&server, &options);
-    }
-    server.run()
+    app.inherit().start(())?.run_announced(|server| {
+        if !options.quiet {
+            announce(server, &options);
+        }
+    })
 }
 
 /// The same is found out by each shard when it starts, where it is the machine that fails.

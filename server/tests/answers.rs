@@ -40,11 +40,13 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// The lines of the log about a route. Tests may share a process and its log: their routes differ.
+/// The log's errors about a route. Tests may share a process and its log: their routes differ. A
+/// warning may stand beside them: a panic's backtrace can hold the shard for long enough.
 fn logged(route: &str) -> Vec<String> {
     let text = String::from_utf8(log().0.lock().expect("log").clone()).expect("text");
     let name = format!("route=\"{route}\"");
-    text.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect()
+    let is_meant = |line: &&str| line.contains(" ERROR ") && line.contains(&name);
+    text.lines().filter(is_meant).map(str::to_owned).collect()
 }
 
 fn log() -> Log {

@@ -1,7 +1,8 @@
 //! What the records hear of a conversation: the request when its handler was called, the answer
 //! when it is written.
 
-use std::net::SocketAddr;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use corelane_runtime::{Activity, Stream};
@@ -21,6 +22,10 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Logged {
     /// Asked for once: it takes a system call.
     peer: Option<SocketAddr>,
+    /// The client of the last request. On nearly every connection it is that of all of them.
+    client: Option<IpAddr>,
+    /// The same as text; empty where there is none.
+    client_text: String,
     /// What is to be recorded of the present exchange.
     draft: Option<Draft>,
 }
@@ -54,7 +59,8 @@ impl Logged {
     pub(super) fn new(site: &Site, stream: &Stream) -> Option<Box<Logged>> {
         site.tally.recorder.as_ref()?;
         let peer = stream.peer_address().ok().flatten();
-        Some(Box::new(Logged { peer, draft: None }))
+        let (client, client_text) = (None, String::new());
+        Some(Box::new(Logged { peer, client, client_text, draft: None }))
     }
 
     /// Gives a request its place in a trace, where spans are exported, for its handler as well.
@@ -81,12 +87,23 @@ impl Logged {
         let Some(chosen) = recorder.choose(status, is_sampled) else { return };
         let client = client(site, asked.proxied.or(self.peer.as_ref()), asked);
         let route = site.table.names.get(route.index()).map_or("", String::as_str);
-        self.draft = Some(recorder.draft(chosen, &Entry { client, ..entry(asked, route) }));
+        let entry = entry(asked, client, route);
+        self.draft = Some(recorder.draft(chosen, &entry, self.text_of(client)));
+    }
+
+    fn text_of(&mut self, client: Option<IpAddr>) -> &str {
+        if self.client != client {
+            self.client = client;
+            self.client_text.clear();
+            // A String takes everything that is written to it.
+            client.iter().for_each(|client| _ = write!(self.client_text, "{client}"));
+        }
+        &self.client_text
     }
 }
 
 /// The client's address: see [`ClientAddress`](crate::ClientAddress).
-fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<std::net::IpAddr> {
+fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<IpAddr> {
     let fields = asked.fields.iter().map(|field| {
         let name = std::str::from_utf8(field.name.of(asked.bytes)).unwrap_or_default();
         (name, field.value.of(asked.bytes))
@@ -94,7 +111,7 @@ fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<s
     site.proxy.client(peer.copied(), fields)
 }
 
-fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
+fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry<'a> {
     let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
     for field in asked.fields {
         let (name, value) = (field.name.of(asked.bytes), field.value.of(asked.bytes));
@@ -112,6 +129,7 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
         None => (traceparent.and_then(trace_of), 0, None),
     };
     Entry {
+        client,
         minor_version: u8::from(asked.head.version != Version::HTTP_10),
         method: asked.head.method.as_str().as_bytes(),
         target: asked.head.target.of(asked.bytes),
@@ -121,7 +139,6 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
         trace_id: trace_id.unwrap_or_default(),
         span_id,
         parent_id: parent_id.unwrap_or_default(),
-        ..Entry::default()
     }
 }
 
@@ -148,7 +165,7 @@ impl Conversation {
 
     /// A request was refused: where nothing is drafted of it, all that is known is who sent it.
     pub(super) fn log_refusal(&mut self, status: StatusCode, bytes: u64) {
-        let Some(logged) = &self.logged else { return };
+        let Some(logged) = &mut self.logged else { return };
         if logged.draft.is_some() {
             return self.log_answer(status, bytes);
         }
@@ -157,14 +174,15 @@ impl Conversation {
         let Some(chosen) = recorder.choose(Some(status), false) else { return };
         let peer = self.proxied.as_deref().or(logged.peer.as_ref());
         let client = peer.map(|address| address.ip().to_canonical());
-        let draft = recorder.draft(chosen, &Entry { client, ..Entry::default() });
+        let entry = Entry { client, ..Entry::default() };
+        let draft = recorder.draft(chosen, &entry, logged.text_of(client));
         self.began = self.shard.now();
         self.record(recorder, draft, status, bytes);
     }
 
     fn record(&self, recorder: &Recorder, draft: Draft, status: StatusCode, bytes: u64) {
         self.shard.ask_turn_end();
-        let ended_nanos = self.shard.wall_seconds() * 1_000_000_000;
-        recorder.finish(draft, &Outcome { ended_nanos, began: self.began, status, bytes });
+        let ended_seconds = self.shard.wall_seconds();
+        recorder.finish(draft, &Outcome { ended_seconds, began: self.began, status, bytes });
     }
 }

@@ -1,0 +1,185 @@
+//! A shard's end of the access log: it writes the lines, and hands those of a turn over at its end.
+//!
+//! The request's part of a line is written when the handler was called, while its bytes are there;
+//! the answer's when that is written; the duration, in the formats that have one, when the turn's
+//! end has told it. Writing the line here costs a shard no more than describing the exchange to
+//! another thread would, and leaves that thread nothing to do but to hand bytes to the kernel.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use corelane_runtime::Moment;
+use http::StatusCode;
+
+use super::access::Settings;
+use super::format::{AccessFormat, Places};
+use super::stamp::Stamp;
+use crate::records::{Entry, Outcome, Outlet};
+
+/// Drafts that are kept for reuse.
+const SPARE_DRAFTS_MAX: usize = 64;
+
+/// Whether there is to be a line of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    No,
+    /// If it fails, or is slow.
+    MayBe,
+    Due,
+}
+
+/// A line without its answer.
+#[derive(Debug)]
+pub(crate) struct LineDraft {
+    text: Vec<u8>,
+    places: Places,
+    wish: Wish,
+}
+
+/// What one shard writes lines with.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    format: AccessFormat,
+    sample_one_in: u32,
+    slow_after: Duration,
+    shard: usize,
+    /// `0 <= until_next < sample_one_in`, or both are zero.
+    until_next: Cell<u32>,
+    stamp: RefCell<Stamp>,
+    turn: RefCell<Turn>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    outlet: Outlet,
+}
+
+/// The lines of this turn.
+#[derive(Debug, Default)]
+struct Turn {
+    text: Vec<u8>,
+    marks: Vec<Mark>,
+    /// Whether a line lacks its duration, or may yet be left out.
+    is_open: bool,
+    /// The lines as they leave, where that differs. Scratch.
+    ready: Vec<u8>,
+    dropped: u64,
+}
+
+/// One line of the turn's.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Where its duration goes, and where it ends.
+    duration_at: usize,
+    end: usize,
+    began: Moment,
+    is_due: bool,
+}
+
+impl Lines {
+    pub(super) fn new(settings: Settings, shard: usize, outlet: Outlet) -> Lines {
+        let Settings { format, sample_one_in, slow_after, .. } = settings;
+        Lines {
+            format,
+            sample_one_in,
+            slow_after: slow_after.unwrap_or(Duration::MAX),
+            shard,
+            until_next: Cell::new(0),
+            stamp: RefCell::new(Stamp::new(0)),
+            turn: RefCell::default(),
+            spare: RefCell::default(),
+            outlet,
+        }
+    }
+
+    /// Called once for each request; `status` is that of its answer where there is one already.
+    pub(crate) fn choose(&self, status: Option<StatusCode>) -> Wish {
+        if self.is_due() || status.is_some_and(|status| status.is_server_error()) {
+            Wish::Due
+        } else if status.is_none() || self.slow_after < Duration::MAX {
+            Wish::MayBe
+        } else {
+            Wish::No
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let is_due = self.sample_one_in > 0 && self.until_next.get() == 0;
+        let next = if is_due { self.sample_one_in } else { self.until_next.get() };
+        self.until_next.set(next.saturating_sub(1));
+        is_due
+    }
+
+    /// Writes the request's part; `client` is its client's address as text.
+    pub(crate) fn draft(&self, wish: Wish, asked: &Entry<'_>, client: &str) -> LineDraft {
+        let mut text = self.spare.borrow_mut().pop().unwrap_or_default();
+        text.clear();
+        let places = self.format.write_request(&mut text, asked, client, self.shard);
+        LineDraft { text, places, wish }
+    }
+
+    /// Writes the line, as far as it is to be written and can be.
+    pub(crate) fn finish(&self, mut draft: LineDraft, outcome: &Outcome) {
+        let is_due = draft.wish == Wish::Due || outcome.status.is_server_error();
+        if is_due || self.slow_after < Duration::MAX {
+            let mut stamp = self.stamp.borrow_mut();
+            stamp.set(outcome.ended_seconds);
+            self.format.write_time(&mut draft.text, draft.places, &stamp);
+            self.keep(&draft, outcome, is_due);
+        }
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_DRAFTS_MAX {
+            spare.push(draft.text);
+        }
+    }
+
+    /// Until the turn ends; not more than the ring can take.
+    fn keep(&self, draft: &LineDraft, outcome: &Outcome, is_due: bool) {
+        let turn = &mut *self.turn.borrow_mut();
+        if turn.text.len() + draft.text.len() > self.outlet.bytes_max() {
+            turn.dropped += u64::from(is_due);
+            return;
+        }
+        let (before, behind) = draft.text.split_at(draft.places.answer);
+        turn.text.extend_from_slice(before);
+        self.format.write_answer(&mut turn.text, outcome.status, outcome.bytes);
+        let duration_at = turn.text.len();
+        turn.text.extend_from_slice(behind);
+        turn.is_open |= self.format.has_duration() || !is_due;
+        turn.marks.push(Mark { duration_at, end: turn.text.len(), began: outcome.began, is_due });
+    }
+
+    /// Hands the lines of the turn that ends to the writer; says how many are lost because the ring
+    /// is full.
+    pub(crate) fn settle(&self, end: Moment) -> u64 {
+        let turn = &mut *self.turn.borrow_mut();
+        let mut dropped = std::mem::take(&mut turn.dropped);
+        if turn.text.is_empty() {
+            return dropped;
+        }
+        if std::mem::take(&mut turn.is_open) {
+            self.close(turn, end);
+            std::mem::swap(&mut turn.text, &mut turn.ready);
+        }
+        if !self.outlet.push(&turn.text) {
+            // The first of them may still fit.
+            let lines = turn.text.split_inclusive(|byte| *byte == b'\n');
+            dropped += lines.filter(|line| !self.outlet.push(line)).count() as u64;
+        }
+        turn.text.clear();
+        turn.marks.clear();
+        dropped
+    }
+
+    /// Writes the durations, and leaves out what is not to be written.
+    fn close(&self, turn: &mut Turn, end: Moment) {
+        turn.ready.clear();
+        let mut start = 0;
+        for mark in &turn.marks {
+            let duration = end - mark.began;
+            if mark.is_due || duration >= self.slow_after {
+                turn.ready.extend_from_slice(&turn.text[start..mark.duration_at]);
+                self.format.write_duration(&mut turn.ready, duration);
+                turn.ready.extend_from_slice(&turn.text[mark.duration_at..mark.end]);
+            }
+            start = mark.end;
+        }
+    }
+}

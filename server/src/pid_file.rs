@@ -45,7 +45,7 @@ pub(crate) fn note_failure(pid_file: &Path, error: &RestartError) {
 
 /// In one step, so that nobody reads half of it.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let draft = beside(path, &format!(".{}", std::process::id()));
+    let draft = beside(path, format!(".{}", std::process::id()));
     std::fs::write(&draft, text)?;
     std::fs::rename(&draft, path)
 }

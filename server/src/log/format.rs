@@ -11,13 +11,6 @@ use super::escape;
 use super::stamp::{COMMON_BYTES, RFC3339_BYTES, Stamp};
 use crate::records::{Entry, kept};
 
-/// Where in the request's part of a line the rest goes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Places {
-    pub(super) time: usize,
-    pub(super) answer: usize,
-}
-
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessFormat {
@@ -40,30 +33,29 @@ impl AccessFormat {
         (AccessFormat::Logfmt, "logfmt"),
     ];
 
-    /// Writes what is known of the request, with room for the time and the line feed at its end.
-    pub(super) fn write_request(
+    /// Writes what stands before the answer; gives back where in `out` the time is, to be
+    /// [set](AccessFormat::set_time) once it is known when the exchange ended.
+    pub(super) fn write_before(
         self,
         out: &mut Vec<u8>,
         asked: &Entry<'_>,
         client: &str,
-        shard: usize,
-    ) -> Places {
+        stamp: &Stamp,
+    ) -> usize {
         match self {
-            AccessFormat::Common => common(out, asked, client, false),
-            AccessFormat::Combined => common(out, asked, client, true),
-            AccessFormat::Json => pairs::<Json>(out, asked, client, shard),
-            AccessFormat::Logfmt => pairs::<Logfmt>(out, asked, client, shard),
+            AccessFormat::Common | AccessFormat::Combined => before(out, asked, client, stamp),
+            AccessFormat::Json => pairs_before::<Json>(out, asked, client, stamp),
+            AccessFormat::Logfmt => pairs_before::<Logfmt>(out, asked, client, stamp),
         }
     }
 
-    /// Fills in when the exchange ended.
-    pub(super) fn write_time(self, text: &mut [u8], places: Places, stamp: &Stamp) {
+    pub(super) fn set_time(self, text: &mut [u8], at: usize, stamp: &Stamp) {
         match self {
             AccessFormat::Common | AccessFormat::Combined => {
-                text[places.time..][..COMMON_BYTES].copy_from_slice(&stamp.common);
+                text[at..at + COMMON_BYTES].copy_from_slice(&stamp.common);
             }
             AccessFormat::Json | AccessFormat::Logfmt => {
-                text[places.time..][..RFC3339_BYTES].copy_from_slice(&stamp.rfc3339);
+                text[at..at + RFC3339_BYTES].copy_from_slice(&stamp.rfc3339);
             }
         }
     }
@@ -87,11 +79,23 @@ impl AccessFormat {
         matches!(self, AccessFormat::Json | AccessFormat::Logfmt)
     }
 
-    /// Writes the duration in the formats that have one: between answer and what is behind it.
+    /// Writes the duration in the formats that have one: between the answer and what is behind it.
     pub(super) fn write_duration(self, out: &mut Vec<u8>, duration: Duration) {
         if self.has_duration() {
             let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
             out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+        }
+    }
+}
+
+impl AccessFormat {
+    /// Writes what stands behind the answer, to the end of the line.
+    pub(super) fn write_behind(self, out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
+        match self {
+            AccessFormat::Common => out.push(b'\n'),
+            AccessFormat::Combined => combined_behind(out, asked),
+            AccessFormat::Json => pairs_behind::<Json>(out, asked, shard),
+            AccessFormat::Logfmt => pairs_behind::<Logfmt>(out, asked, shard),
         }
     }
 }
@@ -116,11 +120,11 @@ impl fmt::Display for AccessFormat {
     }
 }
 
-fn common(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, is_combined: bool) -> Places {
+fn before(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, stamp: &Stamp) -> usize {
     out.extend_from_slice(if client.is_empty() { b"-" } else { client.as_bytes() });
     out.extend_from_slice(b" - - [");
     let time = out.len();
-    out.extend_from_slice(&[b' '; COMMON_BYTES]);
+    out.extend_from_slice(&stamp.common);
     out.extend_from_slice(b"] \"");
     if asked.method.is_empty() {
         out.extend_from_slice(b"-\"");
@@ -131,16 +135,16 @@ fn common(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, is_combined: bool)
         let is_old = asked.minor_version == 0;
         out.extend_from_slice(if is_old { b" HTTP/1.0\"" } else { b" HTTP/1.1\"" });
     }
-    let answer = out.len();
-    if is_combined {
-        for text in [asked.referer, asked.user_agent] {
-            out.extend_from_slice(b" \"");
-            escape::quotable(out, if text.is_empty() { b"-" } else { kept(text) });
-            out.push(b'"');
-        }
+    time
+}
+
+fn combined_behind(out: &mut Vec<u8>, asked: &Entry<'_>) {
+    for text in [asked.referer, asked.user_agent] {
+        out.extend_from_slice(b" \"");
+        escape::quotable(out, if text.is_empty() { b"-" } else { kept(text) });
+        out.push(b'"');
     }
     out.push(b'\n');
-    Places { time, answer }
 }
 
 /// The pieces of a line of names and values: what stands before each value, with its name. Constants
@@ -213,10 +217,15 @@ impl Style for Logfmt {
     }
 }
 
-fn pairs<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, shard: usize) -> Places {
+fn pairs_before<S: Style>(
+    out: &mut Vec<u8>,
+    asked: &Entry<'_>,
+    client: &str,
+    stamp: &Stamp,
+) -> usize {
     out.extend_from_slice(S::TIME);
     let time = out.len();
-    out.extend_from_slice(&[b' '; RFC3339_BYTES]);
+    out.extend_from_slice(&stamp.rfc3339);
     out.extend_from_slice(S::CLOSE);
     if !client.is_empty() {
         out.extend_from_slice(S::CLIENT);
@@ -230,24 +239,27 @@ fn pairs<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, shard: us
         S::text(out, kept(asked.target));
         out.extend_from_slice(S::VERSIONS[usize::from(asked.minor_version != 0)]);
     }
-    let answer = out.len();
+    time
+}
+
+fn pairs_behind<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
     out.extend_from_slice(S::SHARD);
     out.extend_from_slice(itoa::Buffer::new().format(shard).as_bytes());
-    for (name, text) in
-        [(S::ROUTE, asked.route), (S::REFERER, asked.referer), (S::USER_AGENT, asked.user_agent)]
-    {
+    let mut text = |name: &[u8], text: &[u8]| {
         if !text.is_empty() {
             out.extend_from_slice(name);
             S::text(out, kept(text));
         }
-    }
+    };
+    text(S::ROUTE, asked.route);
+    text(S::REFERER, asked.referer);
+    text(S::USER_AGENT, asked.user_agent);
     if asked.trace_id > 0 {
         out.extend_from_slice(S::TRACE_ID);
         escape::hex(out, asked.trace_id);
         out.extend_from_slice(S::CLOSE);
     }
     out.extend_from_slice(S::END);
-    Places { time, answer }
 }
 
 #[cfg(test)]
@@ -270,14 +282,13 @@ mod tests {
     /// The line as a shard puts it together.
     fn line(format: AccessFormat, asked: &Entry<'_>, answer: &Answer) -> String {
         let client = asked.client.map(|client| client.to_string()).unwrap_or_default();
-        let (mut text, mut line) = (Vec::new(), Vec::new());
-        let places = format.write_request(&mut text, asked, &client, answer.shard);
-        format.write_time(&mut text, places, &Stamp::new(answer.ended_seconds));
+        let mut line = Vec::new();
+        let at = format.write_before(&mut line, asked, &client, &Stamp::new(1));
         let status = StatusCode::from_u16(answer.status).expect("a status");
-        line.extend_from_slice(&text[..places.answer]);
         format.write_answer(&mut line, status, answer.bytes);
         format.write_duration(&mut line, Duration::from_micros(answer.micros));
-        line.extend_from_slice(&text[places.answer..]);
+        format.write_behind(&mut line, asked, answer.shard);
+        format.set_time(&mut line, at, &Stamp::new(answer.ended_seconds));
         String::from_utf8(line).expect("ASCII")
     }
 

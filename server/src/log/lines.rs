@@ -1,8 +1,8 @@
 //! A shard's end of the access log: it writes the lines, and hands those of a turn over at its end.
 //!
-//! The request's part of a line is written when the handler was called, while its bytes are there;
-//! the answer's when that is written; the duration, in the formats that have one, when the turn's
-//! end has told it. Writing the line here costs a shard no more than describing the exchange to
+//! A line is written when its answer is, or, where that is still to come when the handler was called,
+//! in two steps: the request's part while its bytes are there, the rest later. The duration, in the
+//! formats that have one, is put in when the turn's end has told it. Writing the line here costs a shard no more than describing the exchange to
 //! another thread would, and leaves that thread nothing to do but to hand bytes to the kernel.
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use corelane_runtime::Moment;
 use http::StatusCode;
 
 use super::access::Settings;
-use super::format::{AccessFormat, Places};
+use super::format::AccessFormat;
 use super::stamp::Stamp;
 use crate::records::{Entry, Outcome, Outlet};
 
@@ -32,7 +32,9 @@ pub(crate) enum Wish {
 #[derive(Debug)]
 pub(crate) struct LineDraft {
     text: Vec<u8>,
-    places: Places,
+    /// Where the time is, and where the answer goes. `time_at < answer_at < text.len()`
+    time_at: usize,
+    answer_at: usize,
     wish: Wish,
 }
 
@@ -107,22 +109,45 @@ impl Lines {
         is_due
     }
 
-    /// Writes the request's part; `client` is its client's address as text.
+    /// Writes the line of an exchange that is over: nothing is to be kept of it.
+    pub(crate) fn write(&self, wish: Wish, asked: &Entry<'_>, client: &str, outcome: &Outcome) {
+        let Some(is_due) = self.is_wanted(wish, outcome.status) else { return };
+        let mut stamp = self.stamp.borrow_mut();
+        stamp.set(outcome.ended_seconds);
+        self.keep(outcome, is_due, |text| {
+            self.format.write_before(text, asked, client, &stamp);
+            self.format.write_answer(text, outcome.status, outcome.bytes);
+            let duration_at = text.len();
+            self.format.write_behind(text, asked, self.shard);
+            duration_at
+        });
+    }
+
+    /// Writes what the request tells, while its bytes are there; `client` is its client's address
+    /// as text.
     pub(crate) fn draft(&self, wish: Wish, asked: &Entry<'_>, client: &str) -> LineDraft {
         let mut text = self.spare.borrow_mut().pop().unwrap_or_default();
         text.clear();
-        let places = self.format.write_request(&mut text, asked, client, self.shard);
-        LineDraft { text, places, wish }
+        let time_at = self.format.write_before(&mut text, asked, client, &self.stamp.borrow());
+        let answer_at = text.len();
+        self.format.write_behind(&mut text, asked, self.shard);
+        LineDraft { text, time_at, answer_at, wish }
     }
 
-    /// Writes the line, as far as it is to be written and can be.
+    /// Writes the line of a draft, now that its answer is written.
     pub(crate) fn finish(&self, mut draft: LineDraft, outcome: &Outcome) {
-        let is_due = draft.wish == Wish::Due || outcome.status.is_server_error();
-        if is_due || self.slow_after < Duration::MAX {
+        if let Some(is_due) = self.is_wanted(draft.wish, outcome.status) {
             let mut stamp = self.stamp.borrow_mut();
             stamp.set(outcome.ended_seconds);
-            self.format.write_time(&mut draft.text, draft.places, &stamp);
-            self.keep(&draft, outcome, is_due);
+            self.format.set_time(&mut draft.text, draft.time_at, &stamp);
+            let (before, behind) = draft.text.split_at(draft.answer_at);
+            self.keep(outcome, is_due, |text| {
+                text.extend_from_slice(before);
+                self.format.write_answer(text, outcome.status, outcome.bytes);
+                let duration_at = text.len();
+                text.extend_from_slice(behind);
+                duration_at
+            });
         }
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_DRAFTS_MAX {
@@ -130,18 +155,21 @@ impl Lines {
         }
     }
 
-    /// Until the turn ends; not more than the ring can take.
-    fn keep(&self, draft: &LineDraft, outcome: &Outcome, is_due: bool) {
+    /// Whether the line is due, where it may be written at all.
+    fn is_wanted(&self, wish: Wish, status: StatusCode) -> Option<bool> {
+        let is_due = wish == Wish::Due || status.is_server_error();
+        (is_due || self.slow_after < Duration::MAX).then_some(is_due)
+    }
+
+    /// Adds a line to those of the turn, unless there are as many as the ring can take. `write`
+    /// gives back where its duration goes.
+    fn keep(&self, outcome: &Outcome, is_due: bool, write: impl FnOnce(&mut Vec<u8>) -> usize) {
         let turn = &mut *self.turn.borrow_mut();
-        if turn.text.len() + draft.text.len() > self.outlet.bytes_max() {
+        if turn.text.len() > self.outlet.bytes_max() {
             turn.dropped += u64::from(is_due);
             return;
         }
-        let (before, behind) = draft.text.split_at(draft.places.answer);
-        turn.text.extend_from_slice(before);
-        self.format.write_answer(&mut turn.text, outcome.status, outcome.bytes);
-        let duration_at = turn.text.len();
-        turn.text.extend_from_slice(behind);
+        let duration_at = write(&mut turn.text);
         turn.is_open |= self.format.has_duration() || !is_due;
         turn.marks.push(Mark { duration_at, end: turn.text.len(), began: outcome.began, is_due });
     }

@@ -109,6 +109,13 @@ mod tests {
     /// What the shard does with an exchange whose answer is ready at once.
     fn note(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
         if let Some(chosen) = recorder.choose(Some(outcome.status), false) {
+            recorder.write(chosen, asked, "", outcome);
+        }
+    }
+
+    /// What it does with one whose answer comes later.
+    fn note_late(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
+        if let Some(chosen) = recorder.choose(None, false) {
             recorder.finish(recorder.draft(chosen, asked, ""), outcome);
         }
     }
@@ -190,20 +197,25 @@ mod tests {
         assert!(numbers.eq((0..5_000).map(Some)));
     }
 
-    /// The statuses that are written, of exchanges with these statuses and milliseconds.
+    /// The statuses that are written, of exchanges with these statuses and milliseconds: the same
+    /// whether the answers are ready at once or not.
     fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
-        let (writer, recorder) = start(log);
-        for (status, millis) in exchanges {
-            let status = StatusCode::from_u16(*status).expect("a status");
-            note(&recorder, &Entry::default(), &Outcome { status, ..FINE });
-            recorder.settle(Moment::from_nanos(millis * 1_000_000));
-        }
-        drop(writer);
-        let text = std::fs::read_to_string(file.path()).expect("text");
-        let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
-        text.lines().map(|line| status(line).expect("a status")).collect()
+        let [at_once, late] = [note, note_late].map(|note| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
+            let (writer, recorder) = start(log);
+            for (status, millis) in exchanges {
+                let status = StatusCode::from_u16(*status).expect("a status");
+                note(&recorder, &Entry::default(), &Outcome { status, ..FINE });
+                recorder.settle(Moment::from_nanos(millis * 1_000_000));
+            }
+            drop(writer);
+            let text = std::fs::read_to_string(file.path()).expect("text");
+            let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
+            text.lines().map(|line| status(line).expect("a status")).collect::<Vec<_>>()
+        });
+        assert_eq!(at_once, late);
+        at_once
     }
 
     #[test]

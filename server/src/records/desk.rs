@@ -1,7 +1,7 @@
 //! The thread that takes what the shards put into their rings.
 //!
-//! It comes by the clock, takes everything from every ring, hands it to its clerk, and rests: much is
-//! handled at once, and no shard has to wake it but where a ring fills faster than that.
+//! It comes by the clock, takes everything from every ring, hands it to its clerk, and rests: much
+//! is handled at once, and no shard has to wake it but where a ring fills faster than that.
 
 use std::io;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Starts a thread off the CPUs of the shards, with an outlet of so many bytes for each of them.
+    /// Starts a thread off the CPUs of the shards, with an outlet of so many bytes for each shard.
     ///
     /// # Errors
     /// No thread can be started.

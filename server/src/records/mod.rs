@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The access log and the spans have rings and a desk each: one that is behind holds up neither the
-//! other nor a shard. A shard writes a line, or copies a few fields, and goes on; the desks never look
-//! at a shard.
+//! other nor a shard. A shard writes a line, or copies a few fields, and goes on; the desks never
+//! look at a shard.
 
 mod desk;
 mod entry;
@@ -34,7 +34,7 @@ pub(crate) use entry::{Entry, TEXT_BYTES_MAX, kept};
 #[cfg(not(feature = "otel"))]
 use no_spans::SpanEnd;
 pub(crate) use outlet::Outlet;
-pub(crate) use recorder::{Draft, Dropped, Outcome, Recorder, Recorders};
+pub(crate) use recorder::{Chosen, Draft, Dropped, Outcome, Recorder, Recorders};
 
 /// What an application wants to have recorded.
 #[derive(Default)]

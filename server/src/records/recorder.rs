@@ -1,8 +1,9 @@
 //! What a shard records: it decides which exchanges are written down, and never waits.
 //!
 //! ```text
-//!   handler called ──► choose ──► draft ──► finish ──► the turn's end: settle ──► rings
-//!                                 request   answer     duration
+//!   answered at once ──► choose ──► write ──────────────┐
+//!   else             ──► choose ──► draft ──► finish ───┴─► the turn's end: settle ──► rings
+//!                                   request   answer        duration
 //! ```
 
 use std::sync::Mutex;
@@ -88,6 +89,16 @@ impl Recorder {
         let line = self.lines.as_ref().map_or(Wish::No, |lines| lines.choose(status));
         let is_span = is_sampled && self.spans.is_some();
         (line != Wish::No || is_span).then_some(Chosen { line, is_span })
+    }
+
+    /// Writes down an exchange that is over; `client` is its client's address as text.
+    pub(crate) fn write(&self, chosen: Chosen, asked: &Entry<'_>, client: &str, outcome: &Outcome) {
+        if let Some(lines) = self.lines.as_ref().filter(|_| chosen.line != Wish::No) {
+            lines.write(chosen.line, asked, client, outcome);
+        }
+        if let Some(spans) = self.spans.as_ref().filter(|_| chosen.is_span) {
+            spans.finish(spans.draft(asked), outcome);
+        }
     }
 
     /// Writes down what is known of a request; `client` is its client's address as text.

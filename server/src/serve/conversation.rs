@@ -16,8 +16,8 @@ use http::Method;
 
 use super::Site;
 use super::collect::Collect;
-use super::finished::Finished;
-use super::logged::{Asked, Logged};
+use super::finished::{Finished, answer_bytes};
+use super::logged::{Asked, Logged, outcome};
 use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
@@ -441,7 +441,10 @@ impl Conversation {
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 if let Some(logged) = &mut self.logged {
-                    logged.note(&site, Some(status), &Asked::of(&exchange, trace), route.activity);
+                    let bytes = answer_bytes(&self.out, start, &rest);
+                    let outcome = outcome(&self.shard, self.began, status, bytes);
+                    let asked = Asked::of(&exchange, trace);
+                    logged.note_answer(&site, &asked, route.activity, &rest, &outcome);
                 }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use corelane_runtime::{Activity, Stream};
+use corelane_runtime::{Activity, Moment, Shard, Stream};
 use http::{StatusCode, Version};
 
 use super::Site;
@@ -13,7 +13,8 @@ use super::conversation::Conversation;
 use crate::extract::Exchange;
 use crate::http1::{Field, Head};
 use crate::middleware::{TraceContext, trace_of};
-use crate::records::{Draft, Entry, Outcome, Recorder};
+use crate::records::{Chosen, Draft, Entry, Outcome, Recorder};
+use crate::response::Rest;
 
 /// What nginx made usual for a client that went away before it was answered.
 const CLIENT_GONE: u16 = 499;
@@ -73,8 +74,8 @@ impl Logged {
         Some(context)
     }
 
-    /// Copies what is known of a request, where it may be recorded: `status` is that of its answer
-    /// where there is one already.
+    /// Copies what is known of a request whose answer is still to come, where it may be recorded:
+    /// `status` is that of the answer where its head is there already.
     pub(super) fn note(
         &mut self,
         site: &Site,
@@ -82,13 +83,33 @@ impl Logged {
         asked: &Asked<'_>,
         route: Activity,
     ) {
-        let Some(recorder) = &site.tally.recorder else { return };
-        let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
-        let Some(chosen) = recorder.choose(status, is_sampled) else { return };
-        let client = client(site, asked.proxied.or(self.peer.as_ref()), asked);
+        let Some((recorder, chosen)) = chosen(site, status, asked) else { return };
+        let entry = self.entry(site, asked, route);
+        self.draft = Some(recorder.draft(chosen, &entry, self.text_of(entry.client)));
+    }
+
+    /// The answer is written, but for content that is still to be made: where it is whole, the
+    /// exchange is recorded at once, and nothing need be kept of it.
+    pub(super) fn note_answer(
+        &mut self,
+        site: &Site,
+        asked: &Asked<'_>,
+        route: Activity,
+        rest: &Rest,
+        outcome: &Outcome,
+    ) {
+        if matches!(rest, Rest::Stream { .. }) {
+            return self.note(site, Some(outcome.status), asked, route);
+        }
+        let Some((recorder, chosen)) = chosen(site, Some(outcome.status), asked) else { return };
+        let entry = self.entry(site, asked, route);
+        recorder.write(chosen, &entry, self.text_of(entry.client), outcome);
+    }
+
+    fn entry<'a>(&self, site: &'a Site, asked: &Asked<'a>, route: Activity) -> Entry<'a> {
+        let peer = asked.proxied.or(self.peer.as_ref());
         let route = site.table.names.get(route.index()).map_or("", String::as_str);
-        let entry = entry(asked, client, route);
-        self.draft = Some(recorder.draft(chosen, &entry, self.text_of(client)));
+        entry(asked, client(site, peer, asked), route)
     }
 
     fn text_of(&mut self, client: Option<IpAddr>) -> &str {
@@ -100,6 +121,17 @@ impl Logged {
         }
         &self.client_text
     }
+}
+
+/// What is to be recorded of a request, if anything, and by whom.
+fn chosen<'a>(
+    site: &'a Site,
+    status: Option<StatusCode>,
+    asked: &Asked<'_>,
+) -> Option<(&'a Recorder, Chosen)> {
+    let recorder = site.tally.recorder.as_ref()?;
+    let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
+    Some((recorder, recorder.choose(status, is_sampled)?))
 }
 
 /// The client's address: see [`ClientAddress`](crate::ClientAddress).
@@ -182,7 +214,11 @@ impl Conversation {
 
     fn record(&self, recorder: &Recorder, draft: Draft, status: StatusCode, bytes: u64) {
         self.shard.ask_turn_end();
-        let ended_seconds = self.shard.wall_seconds();
-        recorder.finish(draft, &Outcome { ended_seconds, began: self.began, status, bytes });
+        recorder.finish(draft, &outcome(&self.shard, self.began, status, bytes));
     }
+}
+
+/// How an exchange has ended that began with the turn `began`.
+pub(super) fn outcome(shard: &Shard, began: Moment, status: StatusCode, bytes: u64) -> Outcome {
+    Outcome { ended_seconds: shard.wall_seconds(), began, status, bytes }
 }

@@ -146,8 +146,8 @@ fn combined_behind(out: &mut Vec<u8>, asked: &Entry<'_>) {
     out.push(b'\n');
 }
 
-/// The pieces of a line of names and values: what stands before each value, with its name. Constants
-/// of a type, so that each of them is copied by an instruction or two.
+/// The pieces of a line of names and values: what stands before each value, with its name.
+/// Constants of a type, so that each of them is copied by an instruction or two.
 trait Style {
     const TIME: &[u8];
     const CLIENT: &[u8];

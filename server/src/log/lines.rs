@@ -1,9 +1,11 @@
 //! A shard's end of the access log: it writes the lines, and hands those of a turn over at its end.
 //!
-//! A line is written when its answer is, or, where that is still to come when the handler was called,
-//! in two steps: the request's part while its bytes are there, the rest later. The duration, in the
-//! formats that have one, is put in when the turn's end has told it. Writing the line here costs a shard no more than describing the exchange to
-//! another thread would, and leaves that thread nothing to do but to hand bytes to the kernel.
+//! A line is written when its answer is; or, where that is still to come when the handler was
+//! called, in two steps: the request's part while its bytes are there, the rest later. The
+//! duration, in the formats that have one, is put in when the turn's end has told it.
+//!
+//! Writing the line here costs a shard no more than describing the exchange to another thread
+//! would, and leaves that thread nothing to do but to hand bytes to the kernel.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

@@ -395,9 +395,7 @@ impl Conversation {
         self.ready_out();
         let start = self.out.len();
         let site = Rc::clone(&self.site);
-        let keeps_alive = head.keeps_alive && !self.is_last();
-        let (is_head, version) = (head.method == Method::HEAD, head.version);
-        let facts = RequestFacts { is_head, version, keeps_alive, closes_unread };
+        let facts = self.facts(head, closes_unread);
         if self.is_refused {
             return self.shed(head, bytes, fields, facts);
         }
@@ -454,6 +452,12 @@ impl Conversation {
                 Answer::Done(rest)
             }
         }
+    }
+
+    fn facts(&self, head: &Head, closes_unread: bool) -> RequestFacts {
+        let (is_head, version) = (head.method == Method::HEAD, head.version);
+        let keeps_alive = head.keeps_alive && !self.is_last();
+        RequestFacts { is_head, version, keeps_alive, closes_unread }
     }
 
     /// Polls a running handler; its answer's rest once it is done.

@@ -67,7 +67,7 @@ fn check(vector: &Vector, mut client: Client) {
         let response = response.unwrap_or_else(|end| panic!("{name}: answer {index}: {end:?}"));
         assert_eq!(response.status, status, "{name}");
         match request {
-            Some(request) if method != "HEAD" => {
+            Some(request) if method != "HEAD" && status != 204 => {
                 assert_eq!(String::from_utf8_lossy(&response.body), request.body, "{name}");
             }
             Some(_) => {}

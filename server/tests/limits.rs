@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use bytes::Bytes;
 use corelane::http1::ProtocolError;
 use corelane::runtime::simulation::{Peer, Simulation, SimulationConfig};
 use corelane::runtime::{Moment, ShardId, sleep};
-use corelane::{Address, App, Deadline, RequestBody, ServerConfig, ServerStats, get, post};
+use corelane::{
+    Address, App, BodyStream, Deadline, RequestBody, ServerConfig, ServerStats, get, post,
+};
+use futures_util::stream;
 use support::{Client, End, TestServer, chunked, eventually, request};
 
 /// Short enough for a test, long enough that no honest exchange over loopback hits it.
@@ -27,6 +31,12 @@ fn app() -> App {
         .route("/wide", post(async |body: Bytes| body.len().to_string()).body_bytes_max(4000))
         .route("/unread", post(async || "unread"))
         .route("/large", get(async || Bytes::from(vec![b'x'; 32 << 20])))
+        .route("/large-stream", get(async || BodyStream::new(stream::iter(pieces()))))
+}
+
+/// As much as `/large`, in pieces.
+fn pieces() -> impl Iterator<Item = Result<Bytes, Infallible>> {
+    std::iter::repeat_n(Ok(Bytes::from(vec![b'x'; 1 << 20])), 32)
 }
 
 async fn count_bytes(mut body: RequestBody) -> String {
@@ -407,11 +417,14 @@ fn a_peer_that_does_not_take_its_answer_is_cut_off() {
         config.send_timeout = SHORT;
         config.send_bytes_per_second_min = 1 << 30;
     });
-    let mut client = server.connect();
-    client.send(support::get("/large"));
-    eventually("the deadline passes", || timeouts(&server, Deadline::Send) == 1);
-    server.wait_until_quiet();
-    assert!(matches!(client.try_response_to("GET"), Err(End::Within | End::Reset)));
+    for (count, path) in ["/large", "/large-stream"].into_iter().enumerate() {
+        let mut client = server.connect();
+        client.send(support::get(path));
+        let is_counted = || timeouts(&server, Deadline::Send) == count as u64 + 1;
+        eventually("the deadline passes", is_counted);
+        server.wait_until_quiet();
+        assert!(matches!(client.try_response_to("GET"), Err(End::Within | End::Reset)));
+    }
     server.stop();
 }
 

@@ -2,15 +2,19 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::future::pending;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use corelane::runtime::sleep;
-use corelane::{App, Server, ServerConfig, get, post};
+use corelane::{App, BodyStream, Server, ServerConfig, get, post};
+use futures_util::{Stream, StreamExt, stream};
 use support::{Client, End, PATIENCE, TestServer, eventually};
 
 const ROUNDS: usize = 20;
@@ -28,6 +32,11 @@ fn app() -> App {
         )
         .route("/echo", post(async |text: String| text))
         .route("/forever", get(async || pending::<()>().await))
+        .route("/endless", get(async || BodyStream::new(begun().chain(stream::pending()))))
+}
+
+fn begun() -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::once(async { Ok(Bytes::from_static(b"begun")) })
 }
 
 /// One client's requests until its connection ends; says how many were answered.
@@ -219,6 +228,27 @@ fn the_deadline_ends_what_does_not_end_by_itself() {
     server.server.drain();
     server.server.join().expect("join");
     client.expect_ended();
+}
+
+/// To HTTP/1.0 an orderly end would be the end of the content.
+#[test]
+fn what_the_deadline_cuts_off_does_not_look_whole() {
+    let config =
+        ServerConfig { drain_timeout: Duration::from_millis(50), ..ServerConfig::default() };
+    let server = TestServer::start(app().config(config));
+    let mut client = server.connect();
+    client.send("GET /endless HTTP/1.0\r\n\r\n");
+    let mut received = Vec::new();
+    while !received.ends_with(b"begun") {
+        let mut piece = [0; 4096];
+        let size = client.socket.read(&mut piece).expect("content");
+        assert_ne!(size, 0, "{}", received.escape_ascii());
+        received.extend_from_slice(&piece[..size]);
+    }
+    server.server.drain();
+    server.server.join().expect("join");
+    let error = client.socket.read(&mut [0; 64]).expect_err("an orderly end: it looks complete");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

@@ -150,6 +150,14 @@ impl Head {
             options.into_iter().any(|known| known.eq_ignore_ascii_case(option))
         };
         let keeps_alive = !says(b"close") && (!is_old || says(b"keep-alive"));
+        let upgrades = named("upgrade").into_iter().flat_map(list);
+        let is_web_socket =
+            upgrades.into_iter().any(|name| name.eq_ignore_ascii_case(b"websocket"));
+        let is_handshake = method == b"GET" && !is_old && says(b"upgrade") && is_web_socket;
+        let is_other = named("sec-websocket-version").iter().any(|version| *version != b"13");
+        if is_handshake && is_other {
+            return None;
+        }
         let (method, target) = (method.to_vec(), target.to_vec());
         Some(Head { method, target, framing, keeps_alive })
     }

@@ -70,12 +70,9 @@ impl Chunked {
         }
     }
 
-    pub(super) fn limit(&mut self, body_bytes_max: u64) -> Result<(), ProtocolError> {
+    /// Bounds the content, before any of it.
+    pub(super) const fn limit(&mut self, body_bytes_max: u64) {
         self.body_bytes_max = body_bytes_max;
-        if self.received > body_bytes_max {
-            return Err(ProtocolError::ContentTooLarge);
-        }
-        Ok(())
     }
 
     /// Goes on in `input`, up to the next data, the end of the body, or the end of the input.
@@ -85,26 +82,19 @@ impl Chunked {
         limits: &Limits,
         fields: &mut Fields,
     ) -> Result<Step, ProtocolError> {
-        let mut at = 0;
-        loop {
+        for (at, byte) in input.iter().enumerate() {
             match self.state {
                 State::Data => return Ok(self.data(at, input.len() - at)),
                 State::Trailers => return self.trailers(input, at, limits, fields),
-                _ => {}
+                _ => self.state = self.accept(*byte, limits)?,
             }
-            let Some(byte) = input.get(at) else {
-                return Ok(Step::NeedMore { consumed: at });
-            };
-            self.state = self.accept(*byte, limits)?;
-            at += 1;
         }
+        Ok(Step::NeedMore { consumed: input.len() })
     }
 
+    /// `available >= 1`, and in this state `remaining >= 1`: there is content.
     fn data(&mut self, skip: usize, available: usize) -> Step {
         let size = available.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-        if size == 0 {
-            return Step::NeedMore { consumed: skip };
-        }
         self.remaining -= size as u64;
         if self.remaining == 0 {
             self.state = State::DataReturn;
@@ -157,7 +147,7 @@ impl Chunked {
         if self.line_bytes >= SIZE_DIGITS_MAX {
             return Err(ProtocolError::ChunkSizeInvalid);
         }
-        self.remaining = self.remaining << 4 | u64::from(digit);
+        self.remaining = (self.remaining << 4) + u64::from(digit);
         Ok(State::Size)
     }
 

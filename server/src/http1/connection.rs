@@ -127,7 +127,10 @@ impl Connection {
             State::Length { remaining } if *remaining > body_bytes_max => {
                 Err(ProtocolError::ContentTooLarge)
             }
-            State::Chunked(chunked) => chunked.limit(body_bytes_max),
+            State::Chunked(chunked) => {
+                chunked.limit(body_bytes_max);
+                Ok(())
+            }
             _ => Ok(()),
         };
         if let Err(error) = verdict {
@@ -192,7 +195,7 @@ impl Connection {
     ) -> Result<Step, ProtocolError> {
         let start = match input.first() {
             None => return Ok(Step::NeedMore { consumed: 0 }),
-            Some(b'\r' | b'\n') => self.skip_blank_lines(input)?,
+            Some(b'\r') => self.skip_blank_lines(input)?,
             Some(_) => 0,
         };
         if matches!(input.get(start), None | Some(b'\r')) {
@@ -238,7 +241,6 @@ impl Connection {
         let mut at = 0;
         loop {
             match &input[at..] {
-                [b'\n', ..] => return Err(ProtocolError::BareLineFeed),
                 [b'\r', ..] if self.blank_lines == BLANK_LINES_MAX => {
                     return Err(ProtocolError::BlankLines);
                 }

@@ -235,6 +235,24 @@ mod tests {
         }
     }
 
+    /// What is answered all day is not put together each time, and reads as if it were.
+    #[test]
+    fn usual_status_lines_are_ready() {
+        let mut ready = Vec::new();
+        for code in 100..1000 {
+            let status = StatusCode::from_u16(code).unwrap();
+            if let Some(line) = prebuilt(status) {
+                let mut out = Vec::new();
+                unusual_status_line(&mut out, status);
+                assert_eq!(out, line);
+                ready.push(code);
+            }
+        }
+        let usual =
+            [200, 201, 202, 204, 206, 301, 302, 303, 304, 400, 401, 403, 404, 405, 500, 503];
+        assert_eq!(ready, usual);
+    }
+
     #[test]
     fn fields_are_single_lines() {
         let json = HeaderValue::from_static("a/b");

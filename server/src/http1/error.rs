@@ -76,6 +76,8 @@ pub enum ProtocolError {
     ContentTooLarge,
     /// Expect names something besides `100-continue`.
     ExpectationUnknown,
+    /// A WebSocket handshake is for another version than 13.
+    WebSocketVersion,
     /// A chunk size is not a plain hexadecimal number of at most 16 digits.
     ChunkSizeInvalid,
     /// A chunk size line is longer than `chunk_line_bytes_max`.
@@ -98,7 +100,7 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// Every kind, in the order of [`index`](Self::index).
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::BlankLines,
         Self::MethodInvalid,
         Self::MethodTooLong,
@@ -131,6 +133,7 @@ impl ProtocolError {
         Self::TypeContradicted,
         Self::ContentTooLarge,
         Self::ExpectationUnknown,
+        Self::WebSocketVersion,
         Self::ChunkSizeInvalid,
         Self::ChunkLineTooLong,
         Self::ChunkExtensionInvalid,
@@ -159,6 +162,7 @@ impl ProtocolError {
             Self::VersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::HeadTooSlow | Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             // RFC 6585 section 5.
             Self::FieldTooLarge
@@ -327,6 +331,11 @@ const TEXTS: [(ProtocolError, &str, &str); ProtocolError::ALL.len()] = [
         ProtocolError::ExpectationUnknown,
         "expectation_unknown",
         "The only expectation that this server understands is 100-continue.",
+    ),
+    (
+        ProtocolError::WebSocketVersion,
+        "web_socket_version",
+        "A WebSocket handshake must be for version 13.",
     ),
     (
         ProtocolError::ChunkSizeInvalid,

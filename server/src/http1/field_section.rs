@@ -41,19 +41,19 @@ fn line(bytes: &[u8], start: usize) -> Option<(Field, usize)> {
     if bytes[colon] != b':' || colon == start {
         return None;
     }
-    let mut first = colon + 1;
-    while let Some(b' ' | b'\t') = bytes.get(first) {
-        first += 1;
-    }
+    let first = colon + 1 + blanks(bytes[colon + 1..].iter());
     let end = value_end(bytes, first)?;
     if bytes.get(end..end + 2)? != b"\r\n" {
         return None;
     }
-    let mut last = end;
-    while last > first && matches!(bytes[last - 1], b' ' | b'\t') {
-        last -= 1;
-    }
+    let last = end - blanks(bytes[first..end].iter().rev());
     Some((Field { name: Span::new(start, colon), value: Span::new(first, last) }, end))
+}
+
+/// How many octets of whitespace there are, before any other.
+#[inline]
+fn blanks<'a>(octets: impl Iterator<Item = &'a u8>) -> usize {
+    octets.take_while(|octet| matches!(octet, b' ' | b'\t')).count()
 }
 
 /// Where the first octet from `at` on stands that no value holds (RFC 9110 section 5.5): a control

@@ -132,6 +132,10 @@ fn judge(
     let host = host(bytes, known.host, line.version, target.form)?;
     let framing = framing::judge(known.length, known.coding, line.version)?;
     known.check()?;
+    let expects_continue = known.expects_continue(line.version)? && framing.has_body();
+    if known.asks_for_other_web_socket(&method, line.version) {
+        return Err(ProtocolError::WebSocketVersion);
+    }
     Ok(Head {
         size,
         method,
@@ -144,7 +148,7 @@ fn judge(
         version: line.version,
         framing,
         keeps_alive: known.keeps_alive(line.version),
-        expects_continue: known.expects_continue(line.version)? && framing.has_body(),
+        expects_continue,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The few fields that decide framing, persistence and expectations, or contradict themselves,
 //! recognised in one pass.
 
-use http::Version;
+use http::{Method, Version};
 
 use super::error::ProtocolError;
 use super::framing::{Sight, trimmed};
@@ -16,8 +16,11 @@ pub(super) struct Known<'a> {
     contradiction: Option<ProtocolError>,
     says_close: bool,
     says_keep_alive: bool,
+    says_upgrade: bool,
     says_continue: bool,
     says_other_expectation: bool,
+    asks_for_web_socket: bool,
+    has_other_web_socket: bool,
 }
 
 impl<'a> Known<'a> {
@@ -27,10 +30,12 @@ impl<'a> Known<'a> {
         match name.len() {
             4 if is(name, b"host") => self.host.see(value),
             6 if is(name, b"expect") => self.note_expectation(value),
+            7 if is(name, b"upgrade") => self.note_upgrade(value),
             10 if is(name, b"connection") => self.note_connection(value),
             12 if is(name, b"content-type") => self.note_type(value),
             14 if is(name, b"content-length") => self.length.see(value),
             17 if is(name, b"transfer-encoding") => self.coding.see(value),
+            21 if is(name, b"sec-websocket-version") => self.note_web_socket_version(value),
             14 if is(name, b"content_length") => self.note_lookalike(),
             17 if is(name, b"transfer_encoding") => self.note_lookalike(),
             _ => {}
@@ -68,7 +73,19 @@ impl<'a> Known<'a> {
         for option in value.split(|octet| *octet == b',').map(trimmed) {
             self.says_close |= option.eq_ignore_ascii_case(b"close");
             self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.says_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
         }
+    }
+
+    #[cold]
+    fn note_upgrade(&mut self, value: &[u8]) {
+        let mut protocols = value.split(|octet| *octet == b',').map(trimmed);
+        self.asks_for_web_socket |= protocols.any(|name| name.eq_ignore_ascii_case(b"websocket"));
+    }
+
+    #[cold]
+    fn note_web_socket_version(&mut self, value: &[u8]) {
+        self.has_other_web_socket |= value != b"13";
     }
 
     fn note_expectation(&mut self, value: &[u8]) {
@@ -86,6 +103,18 @@ impl<'a> Known<'a> {
     #[inline]
     pub(super) fn keeps_alive(&self, version: Version) -> bool {
         !self.says_close && (version == Version::HTTP_11 || self.says_keep_alive)
+    }
+
+    /// RFC 6455 section 4.4: the handshake of another version than 13 is to be answered with the
+    /// one that there is. Upgrade counts for nothing where Connection does not name it, and never
+    /// in HTTP/1.0 (RFC 9110 section 7.8); a handshake is a GET (RFC 6455 section 4.1).
+    #[inline]
+    pub(super) fn asks_for_other_web_socket(&self, method: &Method, version: Version) -> bool {
+        self.has_other_web_socket
+            && self.asks_for_web_socket
+            && self.says_upgrade
+            && version == Version::HTTP_11
+            && *method == Method::GET
     }
 
     /// RFC 9110 section 10.1.1: an expectation in HTTP/1.0 must be ignored; one that is not
@@ -155,6 +184,33 @@ mod tests {
         check(&[("content-type", "a/b"), ("Content-Type", "a/c")], twice);
         check(&[("content-type", "a/b"), ("content-type", "a/c"), ("content-type", "a/b")], twice);
         check(&[("content-type", "a/b"), ("content-type", ""), ("content_length", "")], twice);
+    }
+
+    #[test]
+    fn handshakes() {
+        let check = |method, version, fields: &[(&str, &str)], expected| {
+            let mut known = Known::default();
+            for (name, value) in fields {
+                known.note(name.as_bytes(), value.as_bytes());
+            }
+            assert_eq!(known.asks_for_other_web_socket(&method, version), expected, "{fields:?}");
+        };
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        let (connection, upgrade) = (("Connection", "upgrade"), ("Upgrade", "websocket"));
+        let other = ("Sec-WebSocket-Version", "8");
+        check(Method::GET, new, &[connection, upgrade, other], true);
+        let listed = [("connection", "keep-alive, UPGRADE"), ("upgrade", "h2c, WebSocket"), other];
+        check(Method::GET, new, &listed, true);
+        let thirteen = ("sec-websocket-version", "13");
+        check(Method::GET, new, &[connection, upgrade, thirteen, other], true);
+        check(Method::GET, new, &[connection, upgrade, other, thirteen], true);
+        check(Method::GET, new, &[connection, upgrade, thirteen], false);
+        check(Method::GET, new, &[connection, upgrade], false);
+        check(Method::GET, new, &[connection, ("Upgrade", "websockets"), other], false);
+        check(Method::GET, new, &[upgrade, other], false);
+        check(Method::GET, new, &[("Connection", "keep-alive"), upgrade, other], false);
+        check(Method::POST, new, &[connection, upgrade, other], false);
+        check(Method::GET, old, &[connection, upgrade, other], false);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(super) struct Conversation {
     pub(super) is_peer_done: bool,
     /// Whether the head of an answer is written whose content is not: nothing else may be written.
     pub(super) is_answering: bool,
+    /// Whether the end of the connection would be the end of an answer that is not whole.
+    pub(super) is_open_ended: bool,
     /// Whether the body that is being received came with a HEAD.
     pub(super) is_body_of_head: bool,
     /// Whether bytes of a next request were there when the present one began.
@@ -128,6 +130,16 @@ pub(super) enum Answer {
     Pending(Call, RequestFacts),
 }
 
+/// However it came to its end, be it that a drain's deadline passed: what only an end delimits must
+/// not look whole (RFC 9112 section 8).
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        if self.is_open_ended {
+            self.stream.abort();
+        }
+    }
+}
+
 impl Conversation {
     pub(super) fn new(shard: &Rc<Shard>, site: &Rc<Site>, stream: Stream) -> Conversation {
         let logged = Logged::new(site, &stream);
@@ -145,6 +157,7 @@ impl Conversation {
             has_served: false,
             is_peer_done: false,
             is_answering: false,
+            is_open_ended: false,
             is_body_of_head: false,
             is_followed: false,
             drain_answers_left: site.config.pipelined_max,

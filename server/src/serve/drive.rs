@@ -47,10 +47,8 @@ pub(super) enum Ended {
     NotProxied,
     /// The shard drains and the connection was idle.
     Drained,
-    /// An answer can not be completed, which its framing tells the peer.
+    /// An answer can not be completed, which its framing tells the peer, or else a reset.
     Broken,
-    /// As `Broken`, where the end of the connection would be the end of the content: a reset tells.
-    Cut,
 }
 
 impl Ended {
@@ -63,7 +61,7 @@ impl Ended {
             Ended::TimedOut(_) => Closed::TimedOut,
             Ended::NotProxied => Closed::NotProxied,
             Ended::Drained => Closed::Drained,
-            Ended::Broken | Ended::Cut => Closed::Broken,
+            Ended::Broken => Closed::Broken,
         }
     }
 }
@@ -91,7 +89,7 @@ impl Conversation {
     /// Sends what can still be sent, and waits for that.
     async fn end(&mut self, ended: Ended) {
         if let Ended::TimedOut(deadline) = ended {
-            self.site.stats.timeouts[deadline as usize].add(1);
+            self.note_timeout(deadline);
         }
         match ended {
             Ended::Closing => {}
@@ -105,7 +103,6 @@ impl Conversation {
                 self.refuse(ProtocolError::HeadTooSlow, &input);
             }
             Ended::TimedOut(Deadline::Body) => self.refuse(ProtocolError::BodyTooSlow, b""),
-            Ended::Cut => return self.stream.abort(),
             Ended::PeerGone => return self.site.stats.peers_gone.add(1),
             // What was answered before it is whole; what is missing of this one is noticed. While
             // a drain waits for the next request, the peer may still be taking its last answer.
@@ -118,8 +115,13 @@ impl Conversation {
         }
         self.flush();
         if self.sent(0).await.is_ok() {
+            self.is_open_ended = false;
             self.linger().await;
         }
+    }
+
+    pub(super) fn note_timeout(&self, deadline: Deadline) {
+        self.site.stats.timeouts[deadline as usize].add(1);
     }
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {

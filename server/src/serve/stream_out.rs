@@ -31,6 +31,7 @@ impl Conversation {
         channel: Option<Rc<Channel>>,
     ) -> Result<(), Ended> {
         self.is_answering = true;
+        self.is_open_ended = coding == StreamCoding::Close;
         let sent = self.send_stream(stream, coding, channel.as_ref()).await;
         self.is_answering = false;
         if sent.is_ok() {
@@ -40,12 +41,11 @@ impl Conversation {
             self.stop_feeding(&channel, self.site.config.discard_bytes_max);
         }
         match sent {
-            // Only an end that is none can tell the peer that more was to come.
-            Err(Ended::Broken | Ended::TimedOut(_)) if coding == StreamCoding::Close => {
-                Err(Ended::Cut)
-            }
             // Nothing but a close can follow content that is not whole.
-            Err(Ended::TimedOut(_)) => Err(Ended::Broken),
+            Err(Ended::TimedOut(deadline)) => {
+                self.note_timeout(deadline);
+                Err(Ended::Broken)
+            }
             sent => sent,
         }
     }

@@ -151,7 +151,8 @@ impl Response {
     }
 
     pub fn says_close(&self) -> bool {
-        self.field("connection") == Some("close")
+        let options = self.field("connection").unwrap_or_default();
+        options.split(", ").any(|option| option == "close")
     }
 
     /// The `detail` of a problem body (RFC 9457).

@@ -1,5 +1,7 @@
 //! Content-Length for a body that is serialised straight behind its head.
 
+use std::ops::Range;
+
 /// The place of a Content-Length whose value is not known yet.
 ///
 /// The field is the last one of its head. Its digits are guessed, the body is written behind the
@@ -52,22 +54,20 @@ impl LengthSlot {
         let size = self.body_size(out);
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(size).as_bytes();
-        if digits.len() != self.digit_count {
-            self.shift(out, digits.len());
+        let place = self.start..self.start + self.digit_count;
+        if digits.len() == self.digit_count {
+            out[place].copy_from_slice(digits);
+        } else {
+            make_fit(out, place, digits);
         }
-        out[self.start..self.start + digits.len()].copy_from_slice(digits);
         size
     }
+}
 
-    /// Moves everything behind the digits, so that there is room for exactly `digit_count` of them.
-    #[cold]
-    fn shift(&self, out: &mut Vec<u8>, digit_count: usize) {
-        let end = out.len();
-        let (old, new) = (self.start + self.digit_count, self.start + digit_count);
-        out.resize(end.max(end + new - old), 0);
-        out.copy_within(old..end, new);
-        out.truncate(end + new - old);
-    }
+/// Moves everything behind the digits, so that there is room for exactly these.
+#[cold]
+fn make_fit(out: &mut Vec<u8>, place: Range<usize>, digits: &[u8]) {
+    drop(out.splice(place, digits.iter().copied()));
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The complete answer to a request that was refused.
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
-use super::{CONNECTION_CLOSE, LengthSlot, status_line};
+use super::{CONNECTION_CLOSE, LengthSlot, connection_to_upgrade, status_line};
 use crate::http1::ProtocolError;
 
 /// Appends the whole response to a refused request: status, fields, and an RFC 9457 problem.
@@ -23,7 +23,13 @@ pub fn refusal(
     out.extend_from_slice(date);
     out.extend_from_slice(server);
     out.extend_from_slice(b"content-type: application/problem+json\r\n");
-    out.extend_from_slice(CONNECTION_CLOSE);
+    if error == ProtocolError::WebSocketVersion {
+        // RFC 9110 section 15.5.22, RFC 6455 section 4.4.
+        out.extend_from_slice(b"upgrade: websocket\r\nsec-websocket-version: 13\r\n");
+        connection_to_upgrade(out, Version::HTTP_11, false);
+    } else {
+        out.extend_from_slice(CONNECTION_CLOSE);
+    }
     let slot = LengthSlot::reserve(out, 100);
     problem(out, status, error.sentence());
     let size = slot.fill(out);
@@ -61,10 +67,19 @@ mod tests {
                 panic!("the head is whole")
             };
             let names: Vec<_> = response.headers.iter().map(|field| field.name).collect();
-            assert_eq!(names, ["date", "server", "content-type", "connection", "content-length"]);
-            assert_eq!(response.code, Some(error.status().as_u16()));
+            let values: Vec<_> = response.headers.iter().map(|field| field.value).collect();
+            let (first, rest) =
+                (["date", "server", "content-type"], ["connection", "content-length"]);
             let length = (out.len() - size).to_string();
-            assert_eq!(response.headers[4].value, length.as_bytes());
+            if error == ProtocolError::WebSocketVersion {
+                assert_eq!(names[3..5], ["upgrade", "sec-websocket-version"]);
+                assert_eq!(values[3..6], [&b"websocket"[..], b"13", b"close, upgrade"]);
+            } else {
+                assert_eq!((names.len(), values[3]), (5, &b"close"[..]));
+            }
+            assert!(names.starts_with(&first) && names.ends_with(&rest), "{names:?}");
+            assert_eq!(response.code, Some(error.status().as_u16()));
+            assert_eq!(*values.last().unwrap(), length.as_bytes());
             assert!(String::from_utf8_lossy(&out[size..]).contains(error.sentence()));
         }
     }

@@ -295,6 +295,7 @@ impl Settings {
                 (_, Some(other)) => parse(&value).map(|text| settings.others.push((other, text))),
                 (unknown, None) => {
                     let known = [&["listen", "cores"], others, &SHARED[..]].concat().join(", ");
+                    let unknown = unknown.escape_debug();
                     let problem = format!("the key {unknown} is unknown; known: {known}");
                     return Err(Mistake(problem, key.span()));
                 }
@@ -407,6 +408,7 @@ mod tests {
         check("spin = '50us'", Ok(Settings { spin, ..Settings::default() }));
         check("spin = '50'", Err("line 1: spin: "));
         check("dataset = 1.5", Err("line 1: dataset: write it as text"));
+        check("\"a\\nb\" = 1", Err("line 1: the key a\\nb is unknown"));
         check("cores = 1\ncores = 2", Err("line 2: duplicate key"));
         check("cores = 1\nlisten 'x'", Err("line 2: "));
         check("[server]\nlisten = 'x'", Err("line 1: the key server is unknown"));

@@ -36,7 +36,7 @@ impl FromStr for Address {
         let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
         numeric.as_deref().unwrap_or(text).parse().map(Address::Tcp).map_err(|_| {
             let problem = format!(
-                "\"{text}\" is no address to listen on; write IP:PORT such as 127.0.0.1:8080 or \
+                "{text:?} is no address to listen on; write IP:PORT such as 127.0.0.1:8080 or \
                  [::1]:8080, or unix:PATH, or systemd[:NAME]"
             );
             ConfigError::new("listen", problem)

@@ -43,7 +43,7 @@ impl FromStr for Balance {
             "hash" => Ok(Balance::Hash),
             "least_connections" => Ok(Balance::LeastConnections),
             _ => {
-                let problem = format!("\"{text}\" is not known; write hash or least_connections");
+                let problem = format!("{text:?} is not known; write hash or least_connections");
                 Err(ConfigError::new("balance", problem))
             }
         }

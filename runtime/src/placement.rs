@@ -96,11 +96,16 @@ impl FromStr for Cores {
         for part in text.trim().trim_end_matches(',').split(',') {
             let (first, last) = parse_range(part.trim()).ok_or_else(|| {
                 let problem = format!(
-                    "\"{text}\" is not understood; write all, physical, a count such as 2, \
+                    "{text:?} is not understood; write all, physical, a count such as 2, \
                      or a list such as 0,2-3"
                 );
                 ConfigError::new(KEY, problem)
             })?;
+            // A longer list names one twice: no need to keep it until that is looked for.
+            if cpus.len() + (last - first) > CPU_MAX {
+                let problem = "it names more CPUs than there can be; name each once";
+                return Err(ConfigError::new(KEY, problem));
+            }
             cpus.extend(first..=last);
         }
         Ok(Cores::List(cpus))
@@ -170,6 +175,9 @@ mod tests {
         for text in ["", "-1", "a", "1,,2", "3-1", "1-", "0x1,2", "1.5", "0-99999999999"] {
             check(text, Err("is not understood"));
         }
+        // One line, whatever was written.
+        check("a\nb", Err("\"a\\nb\" is not understood"));
+        check("0-65535,0", Err("more CPUs than there can be"));
     }
 
     #[test]

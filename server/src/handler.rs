@@ -173,9 +173,10 @@ impl<H: Handler<A>, A> Pooled<H, A> {
     /// Puts a call into a box, an old one where there is one.
     fn hold(&self, future: H::Future) -> Pin<Box<Running<H::Future>>> {
         let spare = self.spare.borrow_mut().pop();
-        let mut running = spare
-            .unwrap_or_else(|| Box::pin(Running { future: None, spare: Rc::clone(&self.spare) }));
-        running.as_mut().project().future.set(Some(future));
+        let mut running = spare.unwrap_or_else(|| Box::pin(Running { future: None, spare: None }));
+        let mut parts = running.as_mut().project();
+        parts.future.set(Some(future));
+        *parts.spare = Some(Rc::clone(&self.spare));
         running
     }
 }
@@ -184,7 +185,8 @@ pin_project_lite::pin_project! {
     struct Running<F> {
         #[pin]
         future: Option<F>,
-        spare: Spare<F>,
+        // Where the box goes after its call; `None` once it is there: nothing may own itself.
+        spare: Option<Spare<F>>,
     }
 }
 
@@ -231,9 +233,11 @@ where
     }
 
     fn recycle(mut self: Pin<Box<Self>>) {
-        self.as_mut().project().future.set(None);
-        let spare = Rc::clone(&self.spare);
-        spare.borrow_mut().push(self);
+        let mut parts = self.as_mut().project();
+        parts.future.set(None);
+        if let Some(spare) = parts.spare.take() {
+            spare.borrow_mut().push(self);
+        }
     }
 }
 
@@ -271,5 +275,20 @@ impl Drop for Call {
         if let Some(running) = self.0.take() {
             running.recycle();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{Ready, ready};
+
+    #[test]
+    fn spare_boxes_end_with_their_endpoint() {
+        let spare = Spare::<Ready<&str>>::default();
+        let running = Running { future: Some(ready("")), spare: Some(Rc::clone(&spare)) };
+        Box::pin(running).recycle();
+        assert_eq!(spare.borrow().len(), 1);
+        assert_eq!(Rc::strong_count(&spare), 1);
     }
 }

@@ -66,7 +66,7 @@ impl FromStr for Concurrency {
             ("auto", _) => Ok(Concurrency::Auto),
             (_, Ok(count @ 1..)) => Ok(Concurrency::Max(count)),
             _ => {
-                let problem = format!("\"{text}\" is no limit; write a count, auto or none");
+                let problem = format!("{text:?} is no limit; write a count, auto or none");
                 Err(ConfigError::new("limit_concurrency", problem))
             }
         }

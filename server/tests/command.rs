@@ -64,6 +64,49 @@ fn it_serves_a_directory_until_it_is_told_to_end() {
     assert_eq!(child.0.wait().expect("wait").code(), Some(0));
 }
 
+/// Status and head of the answer to a request on a connection that stays open.
+fn ask(connection: &mut BufReader<TcpStream>, target: &str) -> (String, String) {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    connection.get_mut().write_all(request.as_bytes()).expect("send");
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(connection.read_line(&mut head).expect("a line") > 0, "closed behind {head}");
+    }
+    let size = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut content = vec![0; size.expect("a length").parse().expect("a number")];
+    connection.read_exact(&mut content).expect("the content");
+    (head[9..12].to_owned(), head)
+}
+
+#[test]
+fn without_descriptors_files_are_refused_until_there_are_some() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["a.txt", "b.txt"] {
+        std::fs::write(folder.path().join(name), name).expect("a file");
+    }
+    let path = folder.path().to_str().expect("text");
+    let arguments = ["serve", path, "--listen", "127.0.0.1:0", "--cores", "1"];
+    let mut child = Running(corelane(&arguments).stdout(Stdio::piped()).spawn().expect("start"));
+    let mut ready = String::new();
+    let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
+    output.read_line(&mut ready).expect("a line");
+    let address = ready.split("http://").nth(1).expect("a link").split(' ').next().expect("one");
+    let mut connection = BufReader::new(TcpStream::connect(address).expect("connect"));
+    assert_eq!(ask(&mut connection, "/a.txt").0, "200");
+    // The lowest number that is free must not be taken; the open ones above it stay open.
+    let place = std::path::PathBuf::from(format!("/proc/{}/fd", child.0.id()));
+    let free = (0..).find(|number| !place.join(number.to_string()).is_symlink()).expect("one");
+    let pid = Some(Pid::from_child(&child.0));
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(free), ..limit }).expect("a limit");
+    let (status, head) = ask(&mut connection, "/b.txt");
+    assert!(status == "503" && head.contains("\r\nretry-after: 1\r\n"), "{head}");
+    prlimit(pid, Resource::Nofile, limit).expect("the limit is lifted");
+    assert_eq!(ask(&mut connection, "/b.txt").0, "200");
+}
+
 #[test]
 fn what_can_not_be_served_is_said_in_a_sentence() {
     let (code, error) = ends(&["serve", "/there/is/none"]);

@@ -7,11 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod core;
+mod options;
+mod proxied;
 mod reference;
 mod response;
 mod second;
 mod world;
 
+pub use options::config;
+pub use proxied::proxy;
 pub use response::response;
 pub use second::differential;
 pub use world::{decode, serve};
@@ -109,7 +113,7 @@ mod tests {
     type Target = (&'static str, &'static str, fn(&[u8]));
 
     /// Each target with its seeds.
-    const TARGETS: [Target; 7] = [
+    const TARGETS: [Target; 9] = [
         ("stream", "stream", super::stream),
         ("differential", "stream", super::differential),
         ("serve", "stream", super::serve),
@@ -117,6 +121,8 @@ mod tests {
         ("framing", "framing", super::framing),
         ("response", "response", super::response),
         ("decode", "decode", super::decode),
+        ("proxy", "proxy", super::proxy),
+        ("config", "config", super::config),
     ];
 
     fn seeds(corpus: &str) -> Vec<Vec<u8>> {

@@ -319,7 +319,14 @@ fn refusal(trouble: Trouble) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
-    Problem::new(status).into_response()
+    let response = Problem::new(status).into_response();
+    match status {
+        // Out of descriptors or memory: that passes as soon as others have been answered.
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+        _ => response,
+    }
 }
 
 /// To the same path with a slash, so that the links of an index file lead where they should.

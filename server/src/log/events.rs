@@ -33,7 +33,7 @@ impl FromStr for EventFormat {
     fn from_str(text: &str) -> Result<EventFormat, ConfigError> {
         let known = EventFormat::NAMES.into_iter().find(|(_, name)| *name == text);
         known.map(|(format, _)| format).ok_or_else(|| {
-            let problem = format!("\"{text}\" is not known; write text, logfmt or json");
+            let problem = format!("{text:?} is not known; write text, logfmt or json");
             ConfigError::new("log_format", problem)
         })
     }
@@ -55,7 +55,7 @@ impl fmt::Display for EventFormat {
 /// A filter that is not understood; a subscriber that is there already.
 pub fn log_events(format: EventFormat, filter: &str) -> Result<(), ConfigError> {
     let filter: Targets = filter.parse().map_err(|error| {
-        ConfigError::new("log", format!("\"{filter}\" is not understood: {error}"))
+        ConfigError::new("log", format!("{filter:?} is not understood: {error}"))
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {

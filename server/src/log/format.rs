@@ -56,8 +56,7 @@ impl FromStr for AccessFormat {
     fn from_str(text: &str) -> Result<AccessFormat, ConfigError> {
         let known = AccessFormat::NAMES.into_iter().find(|(_, name)| *name == text);
         known.map(|(format, _)| format).ok_or_else(|| {
-            let problem =
-                format!("\"{text}\" is not known; write common, combined, json or logfmt");
+            let problem = format!("{text:?} is not known; write common, combined, json or logfmt");
             ConfigError::new("access_log_format", problem)
         })
     }

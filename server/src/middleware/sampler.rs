@@ -92,7 +92,7 @@ impl FromStr for Sampler {
             "traceidratio" => Sampler::ratio(share(argument)?),
             _ => {
                 let problem = format!(
-                    "\"{name}\" is not known; write always_on, always_off or traceidratio=0.1, \
+                    "{name:?} is not known; write always_on, always_off or traceidratio=0.1, \
                      with parentbased_ before it where the caller is to decide"
                 );
                 return Err(ConfigError::new("sampler", problem));
@@ -108,7 +108,7 @@ fn share(argument: &str) -> Result<f64, ConfigError> {
     }
     let share = argument.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| {
-        ConfigError::new("sampler", format!("\"{argument}\" is no share; write 0.1 for a tenth"))
+        ConfigError::new("sampler", format!("{argument:?} is no share; write 0.1 for a tenth"))
     })
 }
 

@@ -155,6 +155,6 @@ fn variable(key: &str) -> Option<String> {
 fn milliseconds(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let count = text
         .parse()
-        .map_err(|_| ConfigError::new(key, format!("\"{text}\" is no count of milliseconds")))?;
+        .map_err(|_| ConfigError::new(key, format!("{text:?} is no count of milliseconds")))?;
     Ok(Duration::from_millis(count))
 }

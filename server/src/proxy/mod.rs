@@ -57,7 +57,7 @@ impl FromStr for ProxyField {
             "none" => Ok(ProxyField::None),
             _ => {
                 let problem =
-                    format!("\"{text}\" is not read; write x-forwarded-for, forwarded or none");
+                    format!("{text:?} is not read; write x-forwarded-for, forwarded or none");
                 Err(ConfigError::new("proxy_field", problem))
             }
         }
@@ -82,7 +82,7 @@ impl ProxyConfig {
     pub fn network(text: &str) -> Result<IpNet, ConfigError> {
         let address = || text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
         text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
-            let problem = format!("\"{text}\" is no network; write 10.0.0.0/8 or 2001:db8::1");
+            let problem = format!("{text:?} is no network; write 10.0.0.0/8 or 2001:db8::1");
             ConfigError::new("trusted_proxies", problem)
         })
     }

@@ -27,12 +27,12 @@ pub struct ShardConfig {
     /// queues more is submitted in two calls. The completion queue has eight times as many, up
     /// to the kernel's limit of 65,536.
     pub ring_entries: u32,
-    /// Provided receive buffers; a power of two from 8 to 32,768. Default 1024: as many
+    /// Provided receive buffers; a power of two from 8 to 32,768. Default 512: as many
     /// connections can receive in one turn before a receive has to be armed again. Untouched
     /// buffers use no memory.
     pub buffer_count: u16,
-    /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 16 KiB: a whole head of
-    /// the largest allowed size arrives in one piece, and an upload takes few completions.
+    /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 64 KiB: an upload takes
+    /// few completions. Of a buffer only those pages use memory that were received into.
     pub buffer_bytes: u32,
     /// Accepted connections that take no descriptor of the process's, but a place in a table of
     /// the shard's ring (direct descriptors, Linux 6.13). Default 65,536, in eight bytes of the
@@ -41,7 +41,7 @@ pub struct ShardConfig {
     /// do, as with [`LeastConnections`](crate::Balance::LeastConnections).
     pub direct_descriptors_max: u32,
     /// Unread bytes of one connection above which it is no longer received from. Default 64 KiB:
-    /// four receive buffers, more than any honest client pipelines.
+    /// one receive buffer, more than any honest client pipelines.
     pub unread_bytes_max: usize,
     /// Send buffers that a shard keeps for reuse. Default 1024.
     pub spare_buffer_count_max: usize,
@@ -74,8 +74,8 @@ impl Default for ShardConfig {
     fn default() -> ShardConfig {
         ShardConfig {
             ring_entries: 1024,
-            buffer_count: 1024,
-            buffer_bytes: 16 * 1024,
+            buffer_count: 512,
+            buffer_bytes: 64 * 1024,
             direct_descriptors_max: 65_536,
             unread_bytes_max: 64 * 1024,
             spare_buffer_count_max: 1024,

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use corelane_runtime::Moment;
 use corelane_runtime::fs::FileRange;
 use futures_core::Stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -190,10 +191,10 @@ impl BodyStream {
     }
 
     /// What comes next, where that is a range of a file that can be sent without reading it.
-    pub(crate) fn next_range(&mut self) -> Option<FileRange> {
+    pub(crate) fn next_range(&mut self, now: Moment) -> Option<FileRange> {
         match &mut self.pieces {
             Producer::Stream(_) => None,
-            Producer::File(file) => file.next_range(),
+            Producer::File(file) => file.next_range(now),
         }
     }
 }

@@ -108,7 +108,11 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &mut [u8]) -> Result<T, Problem> 
             _ => return bad(format!("the body is not valid JSON: {error}")),
         };
         let field = crate::problem::named_field(detail);
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY).detail(detail).maybe_field(field)
+        // RFC 8259 section 4: which of two members counts is each reader's own guess.
+        let is_ambiguous = detail.starts_with("duplicate field");
+        let status =
+            if is_ambiguous { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Problem::new(status).detail(detail).maybe_field(field)
     })
 }
 
@@ -163,7 +167,7 @@ mod tests {
         for text in ["{\"x\":1e400}", "{\"\\ud800\":1,\"x\":1}", "{\"x\":01}", "{\"x\":Infinity}"] {
             check(text, Err(StatusCode::BAD_REQUEST));
         }
-        check("{\"x\":1,\"x\":2}", Err(StatusCode::UNPROCESSABLE_ENTITY));
+        check("{\"x\":1,\"x\":2}", Err(StatusCode::BAD_REQUEST));
         for text in ["[1]", "{}", "{\"x\":\"1\"}", "{\"x\":1.5}", "{\"x\":3000000000}"] {
             check(text, Err(StatusCode::UNPROCESSABLE_ENTITY));
         }

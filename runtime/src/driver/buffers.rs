@@ -65,7 +65,7 @@ pub struct BufferPool {
     /// A stack: what was used last lies in a cache yet.
     returned: RefCell<Vec<BufferId>>,
     lent_count: Cell<usize>,
-    /// How many buffers the world is to have after each `lend`: `LENT_COUNT_MIN..=count`.
+    /// How many buffers the world is to have after each `lend`: `lent_count_min(..)..=count`.
     lent_target: Cell<usize>,
     /// Buffers that the world has filled in part since the last `lend`.
     partial_count: Cell<usize>,
@@ -75,12 +75,17 @@ pub struct BufferPool {
     period_left: Cell<u32>,
 }
 
-/// Buffers that the world always has, where there are as many: the kernel fills at most 32 for
-/// one connection in one go.
-const LENT_COUNT_MIN: usize = 64;
+/// Bytes of the buffers that the world always has: they stay in a second-level cache, and are
+/// enough that a bulk transfer is seldom armed again.
+const LENT_BYTES_MIN: usize = 1 << 20;
 
 /// Turns after which a demand that has fallen is believed.
 const PERIOD_TURNS: u32 = 4096;
+
+/// Of `count` buffers as many as the world always has.
+fn lent_count_min(count: usize, buffer_bytes: u32) -> usize {
+    (LENT_BYTES_MIN / buffer_bytes as usize).clamp(16, 64).min(count)
+}
 
 impl BufferPool {
     /// Between two buffers lies one cache line, so that the first lines of many buffers do not all
@@ -115,7 +120,7 @@ impl BufferPool {
             records: vec![Cell::new(record); usize::from(count)].into_boxed_slice(),
             returned: RefCell::new((0..count).map(BufferId).collect()),
             lent_count: Cell::new(0),
-            lent_target: Cell::new(LENT_COUNT_MIN.min(usize::from(count))),
+            lent_target: Cell::new(lent_count_min(count.into(), buffer_bytes)),
             partial_count: Cell::new(0),
             demand: Cell::new(0),
             period_left: Cell::new(PERIOD_TURNS),
@@ -178,8 +183,9 @@ impl BufferPool {
         self.period_left.set(self.period_left.get() - 1);
         let is_over = self.period_left.get() == 0;
         if demand * 2 > self.lent_target.get() || is_over {
-            let least = LENT_COUNT_MIN.min(self.records.len());
-            self.lent_target.set((demand * 2).clamp(least, self.records.len()));
+            let count = self.records.len();
+            let least = lent_count_min(count, self.buffer_bytes);
+            self.lent_target.set((demand * 2).clamp(least, count));
         }
         if is_over {
             self.period_left.set(PERIOD_TURNS);

@@ -17,14 +17,16 @@
 //!
 //! `sendfile(2)`, `shutdown(2)` and a reset know ordinary descriptors alone. They get one for a
 //! moment (`IORING_OP_FIXED_FD_INSTALL`), which is an errand: the ring's own `IORING_OP_SHUTDOWN`
-//! would go to a worker thread.
+//! would go to a worker thread. Whom a file was sent to will want more of it, or the next one: that
+//! descriptor is kept until the socket is closed, or descriptors run out.
 //!
-//! Owns which places are taken, the single accepts and the errands. It never enters the ring:
-//! what is to be submitted waits in `entries`. Nobody above the ring knows of any of this.
+//! Owns which places are taken, the single accepts, the errands, and the descriptors that are kept.
+//! It never enters the ring: what is to be submitted waits in `entries`. Nobody above the ring
+//! knows of any of this.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -51,6 +53,9 @@ const UNHEARD: u64 = 4 << 32;
 /// one, in some 300 bytes of the kernel's.
 const SINGLES_PER_LISTENER: usize = 16;
 
+/// Ordinary descriptors that are kept: few beside the thousand that a process has by default.
+const KEPT_COUNT_MAX: usize = 128;
+
 /// The sockets of a ring's table.
 pub(super) struct Direct {
     places: Places,
@@ -59,6 +64,8 @@ pub(super) struct Direct {
     /// By the index in `user_data`. As many as were ever in flight.
     singles: Vec<Single>,
     errands: Slab<Errand>,
+    /// By place.
+    kept: HashMap<u32, OwnedFd>,
     entries: VecDeque<squeue::Entry>,
     stats: Arc<Stats>,
 }
@@ -124,6 +131,7 @@ impl Direct {
             acceptors: Vec::new(),
             singles: Vec::new(),
             errands: Slab::new(),
+            kept: HashMap::new(),
             entries: VecDeque::new(),
             stats,
         }
@@ -160,12 +168,23 @@ impl Direct {
         for (_, errand) in &mut self.errands {
             errand.place = errand.place.filter(|other| *other != place);
         }
+        if !self.kept.is_empty() {
+            self.kept.remove(&place);
+        }
         // Free already: what is submitted later is executed later.
         self.places.give_back(place);
     }
 
     pub(super) fn shut_down(&mut self, place: u32, half: Half) {
-        self.begin_errand(place, Purpose::Shutdown(half));
+        match self.kept(place) {
+            Some(socket) => shut_down(socket, half),
+            None => self.begin_errand(place, Purpose::Shutdown(half)),
+        }
+    }
+
+    /// The socket's ordinary descriptor, where it has one.
+    pub(super) fn kept(&self, place: u32) -> Option<RawFd> {
+        self.kept.get(&place).map(AsRawFd::as_raw_fd)
     }
 
     pub(super) fn send_file(&mut self, place: u32, token: Token, file: (Descriptor, u64, u32)) {
@@ -198,8 +217,10 @@ impl Direct {
         let accept = match place {
             // A socket in the table is never inherited: the kernel refuses the flag.
             Some(place) => opcode::Accept::new(listener, address, size)
-                .file_index(DestinationSlot::try_from_slot_target(place).ok()),
-            None => opcode::Accept::new(listener, address, size).flags(libc::SOCK_CLOEXEC),
+                .file_index(DestinationSlot::try_from_slot_target(place).ok())
+                .flags(libc::SOCK_NONBLOCK),
+            None => opcode::Accept::new(listener, address, size)
+                .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK),
         };
         self.entries.push_back(poll_first(accept.build()).user_data(ACCEPT | index as u64));
     }
@@ -224,8 +245,9 @@ impl Direct {
                 self.stats.direct_accepts.add(1);
             }
             done.push(completion);
-        } else if let Some(place) = place {
-            self.places.give_back(place);
+        } else {
+            place.inspect(|place| self.places.give_back(*place));
+            self.kept.clear();
         }
         let acceptor = self.acceptor(token).expect("it has an accept in flight");
         acceptor.in_flight -= 1;
@@ -282,15 +304,24 @@ impl Direct {
         let Errand { place, purpose } = self.errands.remove(index);
         // SAFETY: the kernel has just made the descriptor for us.
         let installed = (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) });
+        if let (None, Some(place), false) = (&installed, place, self.kept.is_empty()) {
+            self.kept.clear();
+            return self.begin_errand(place, purpose);
+        }
         match (purpose, installed) {
             (Purpose::Shutdown(half), Some(socket)) => shut_down(socket.as_raw_fd(), half),
             (Purpose::Shutdown(half), None) => {
                 place.inspect(|place| self.shut_down_within(Fixed(*place), half));
             }
             (Purpose::SendFile(token, file), installed) => {
-                let send = |socket: OwnedFd| sendfile::send(Descriptor(socket.as_raw_fd()), file);
-                let result = installed.map_or(result, send);
+                let send = |socket: &OwnedFd| sendfile::send(Descriptor(socket.as_raw_fd()), file);
+                let result = installed.as_ref().map_or(result, send);
                 done.push(Completion { token, result, buffer: None, more: false });
+                if let (Some(place), Some(socket)) = (place, installed)
+                    && self.kept.len() < KEPT_COUNT_MAX
+                {
+                    self.kept.insert(place, socket);
+                }
             }
         }
     }
@@ -361,138 +392,4 @@ impl Drop for Single {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::driver::operation::{Kind, SlotKey};
-
-    const LISTENER: Descriptor = Descriptor(5);
-
-    fn token() -> Token {
-        Token::new(Kind::Accept, SlotKey { index: 0, generation: 0 })
-    }
-
-    fn direct(count: u32) -> Direct {
-        Direct::with_table(count, Arc::default())
-    }
-
-    /// What was to be submitted, by `user_data`.
-    fn submitted(direct: &mut Direct) -> Vec<u64> {
-        let entries = std::iter::from_fn(|| direct.next_entry());
-        entries.map(|entry| entry.get_user_data()).collect()
-    }
-
-    fn complete(direct: &mut Direct, user_data: u64, result: i32) -> Vec<(i32, bool)> {
-        let mut done = Vec::new();
-        direct.complete(user_data, result, &mut done);
-        done.iter().map(|completion| (completion.result, completion.more)).collect()
-    }
-
-    #[test]
-    fn one_that_fails_ends_the_others_and_is_told_last() {
-        let mut direct = direct(100);
-        direct.accept(LISTENER, token());
-        let singles = submitted(&mut direct);
-        assert_eq!(singles.len(), SINGLES_PER_LISTENER);
-        assert_eq!(complete(&mut direct, singles[3], -libc::ENOMEM), []);
-        assert_eq!(submitted(&mut direct).len(), SINGLES_PER_LISTENER - 1, "cancels");
-        // One of the others has happened all the same.
-        let [(result, more)] = complete(&mut direct, singles[0], 0)[..] else { panic!("lost") };
-        assert!(Descriptor(result).place().is_some() && more);
-        let rest = singles.iter().enumerate().filter(|(index, _)| ![0, 3].contains(index));
-        let told: Vec<_> =
-            rest.flat_map(|(_, single)| complete(&mut direct, *single, -libc::ECANCELED)).collect();
-        assert_eq!(told, [(-libc::ENOMEM, false)]);
-    }
-
-    /// The kernel does not find an accept that is just looking for a client.
-    #[test]
-    fn an_accept_that_a_cancel_has_missed_is_cancelled_again() {
-        let mut direct = direct(100);
-        direct.accept(LISTENER, token());
-        let single = submitted(&mut direct)[0];
-        assert!(direct.cancel_accept(token()));
-        let cancel = submitted(&mut direct)[0];
-        assert_eq!(complete(&mut direct, cancel, -libc::ENOENT), []);
-        assert_eq!(submitted(&mut direct), [cancel]);
-        assert_eq!(complete(&mut direct, single, -libc::ECANCELED), []);
-        assert_eq!(complete(&mut direct, cancel, -libc::ENOENT), []);
-        assert_eq!(submitted(&mut direct), [], "it is over");
-    }
-
-    #[test]
-    fn an_errand_that_fails_does_nothing_to_whoever_is_there_by_then() {
-        for (is_closed, expected) in [(false, 1), (true, 0)] {
-            let mut direct = direct(1);
-            let place = direct.places.take().expect("a free place");
-            direct.shut_down(place, Half::Write);
-            let errand = submitted(&mut direct)[0];
-            if is_closed {
-                direct.close(place);
-            }
-            assert_eq!(complete(&mut direct, errand, -libc::EMFILE), []);
-            assert_eq!(submitted(&mut direct).len(), expected);
-        }
-    }
-
-    /// Random clients, failures and cancels: each accept is told to be over once, as the last of
-    /// it, and no place is lost or given twice.
-    #[test]
-    fn behaves_like_a_multishot_accept() {
-        for seed in 1..200 {
-            run(&mut fastrand::Rng::with_seed(seed), seed);
-        }
-    }
-
-    fn run(random: &mut fastrand::Rng, seed: u64) {
-        const TABLE: u32 = 24;
-        let mut direct = direct(TABLE);
-        let (mut in_flight, mut open, mut ordinary) = (Vec::new(), Vec::new(), 0);
-        let mut is_armed = false;
-        for step in 0..500 {
-            if !is_armed && step < 400 {
-                direct.accept(LISTENER, token());
-                is_armed = true;
-            }
-            if step == 400 || random.u8(0..50) == 0 {
-                direct.cancel_accept(token());
-            }
-            for entry in submitted(&mut direct) {
-                match entry & !u64::from(u32::MAX) {
-                    ACCEPT => in_flight.push(entry),
-                    _ => assert_eq!(entry & !u64::from(u32::MAX), CANCEL),
-                }
-            }
-            if !open.is_empty() && random.u8(0..3) == 0 {
-                direct.close(open.swap_remove(random.usize(0..open.len())));
-            }
-            if in_flight.is_empty() {
-                continue;
-            }
-            let single = in_flight.swap_remove(random.usize(0..in_flight.len()));
-            let has_place = direct.singles[single as u32 as usize].place.is_some();
-            let result = match random.u8(0..20) {
-                _ if step >= 400 => -libc::ECANCELED,
-                0 => -libc::ECONNABORTED,
-                _ if has_place => 0,
-                _ => 9,
-            };
-            for (result, more) in complete(&mut direct, single, result) {
-                assert!(is_armed, "seed {seed}: told after the end");
-                is_armed = more;
-                match Descriptor(result).place() {
-                    Some(place) => {
-                        assert!(more && !open.contains(&place), "seed {seed}");
-                        open.push(place);
-                    }
-                    None => ordinary += i32::from(result == 9),
-                }
-            }
-            assert!(is_armed || in_flight.is_empty(), "seed {seed}: over with some in flight");
-        }
-        assert!(!is_armed && in_flight.is_empty(), "seed {seed}: never over");
-        assert!(ordinary > 0, "seed {seed}: the table is never full");
-        open.drain(..).for_each(|place| direct.close(place));
-        let free: Vec<_> = std::iter::from_fn(|| direct.places.take()).collect();
-        assert_eq!(free.len(), TABLE as usize, "seed {seed}: a place is lost");
-    }
-}
+mod tests;

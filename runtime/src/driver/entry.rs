@@ -15,7 +15,8 @@ const IORING_ACCEPT_POLL_FIRST: u16 = 1 << 2;
 pub(super) fn entry_of(operation: Operation) -> squeue::Entry {
     match operation {
         Operation::Accept { listener, .. } => {
-            opcode::AcceptMulti::new(types::Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build()
+            let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            opcode::AcceptMulti::new(types::Fd(listener.0)).flags(flags).build()
         }
         Operation::Connect { socket, address } => {
             opcode::Connect::new(types::Fd(socket.0), address.start.as_ptr(), address.size).build()

@@ -54,7 +54,10 @@ impl Host for Machine {
         // flag is the socket's for all of them; the ring waits all the same.
         listener.set_nonblocking(true)?;
         match listener.accept() {
-            Ok((stream, _)) => Ok(Some(Descriptor(stream.into_raw_fd()))),
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                Ok(Some(Descriptor(stream.into_raw_fd())))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -67,8 +70,8 @@ impl Host for Machine {
     fn open_socket(&self, address: &SockAddr) -> io::Result<Descriptor> {
         let is_internet = address.is_ipv4() || address.is_ipv6();
         let protocol = is_internet.then_some(Protocol::TCP);
-        let socket =
-            Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, protocol)?;
+        let domain = Domain::from(i32::from(address.family()));
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), protocol)?;
         if is_internet {
             socket.set_tcp_nodelay(true)?;
         }

@@ -138,10 +138,13 @@ impl Uring {
         self.push(entry_of(Operation::Cancel { target }).user_data(token.user_data()));
     }
 
-    fn send_file(&mut self, socket: Descriptor, file: (Descriptor, u64, u32), token: Token) {
+    fn send_file(&mut self, mut socket: Descriptor, file: (Descriptor, u64, u32), token: Token) {
         if let (Some(direct), Some(place)) = (&mut self.direct, socket.place()) {
-            direct.send_file(place, token, file);
-            return self.push_direct();
+            let Some(kept) = direct.kept(place) else {
+                direct.send_file(place, token, file);
+                return self.push_direct();
+            };
+            socket = Descriptor(kept);
         }
         let result = sendfile::send(socket, file);
         self.done.push(Completion { token, result, buffer: None, more: false });

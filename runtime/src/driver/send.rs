@@ -217,8 +217,9 @@ impl Driver {
         sending.unsent_bytes -= size;
         stream.writer.wake();
         if sending.current_left() > 0 && !is_made(Mutation::PartialSendDropped) {
-            // Of a file one turn sends only so much: there may be room.
-            let waits = !matches!(sending.current, Some(SendBuffer::File(_)));
+            // Of a file one turn sends only so much: after that there may be room.
+            let is_file = matches!(sending.current, Some(SendBuffer::File(_)));
+            let waits = !is_file || size < sendfile::BYTES_MAX;
             self.stats.partial_sends.add(u64::from(waits));
             return submit_rest(state, key, waits);
         }

@@ -1,8 +1,8 @@
 //! Files to sockets without a copy: `sendfile(2)` where the page cache has the bytes.
 //!
 //! The ring has no such operation: its splice goes to a worker thread, for each pipe's worth. The
-//! system call neither waits for the socket, which is made non-blocking for the call, nor for the
-//! disk, since [`is_cached`] was asked before.
+//! system call neither waits for the socket, which is non-blocking (the ring's operations wait all
+//! the same), nor for the disk, since [`is_cached`] was asked before.
 //!
 //! It knows no `MSG_NOSIGNAL`: for a peer that has gone it raises SIGPIPE, which every Rust program
 //! ignores from its start. A program in another language that embeds the runtime must do so, too.
@@ -12,13 +12,13 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{OFlags, fcntl_setfl, sendfile};
+use rustix::fs::sendfile;
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::world::Descriptor;
 
-/// The most that one turn sends of a file, so that other connections wait for 100 us at most.
-pub(super) const BYTES_MAX: usize = 512 * 1024;
+/// The most that one turn sends of a file, so that other connections wait for 200 us at most.
+pub(super) const BYTES_MAX: usize = 1 << 20;
 
 /// Pages that lie closer together than this are read from the disk together, as a rule.
 const READ_TOGETHER_BYTES: usize = 128 * 1024;
@@ -40,13 +40,8 @@ pub(super) fn send(socket: Descriptor, (file, offset, size): (Descriptor, u64, u
     // SAFETY: the slot of the send that is executed keeps both descriptors open.
     let (socket, file) =
         unsafe { (BorrowedFd::borrow_raw(socket.0), BorrowedFd::borrow_raw(file.0)) };
-    // The flag is the file's, and would make the ring's receives fail where they should wait: it is
-    // set for the one call, while nothing is submitted.
-    let sent = fcntl_setfl(socket, OFlags::NONBLOCK).and_then(|()| {
-        let mut offset = offset;
-        let sent = sendfile(socket, file, Some(&mut offset), size as usize);
-        fcntl_setfl(socket, OFlags::empty()).and(sent)
-    });
+    let mut offset = offset;
+    let sent = sendfile(socket, file, Some(&mut offset), size as usize);
     sent.map_or_else(|errno| -errno.raw_os_error(), |size| size as i32)
 }
 

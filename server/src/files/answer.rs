@@ -128,7 +128,7 @@ fn body(stored: &Stored, pieces: Vec<Piece>) -> Body {
         Content::Memory(bytes) => Body::Bytes(assemble(bytes, pieces)),
         Content::Disk(file) => {
             let size = pieces.iter().map(Piece::size).sum();
-            let stream = FileStream::new(Rc::clone(file), &stored.path, pieces);
+            let stream = FileStream::new(Rc::clone(file), stored.stamp, &stored.path, pieces);
             Body::Stream(BodyStream::of_file(stream, size))
         }
     }

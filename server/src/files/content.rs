@@ -10,18 +10,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use corelane_runtime::Moment;
 use corelane_runtime::fs::{File, FileRange, is_cached};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::byteranges::Piece;
+use super::look::Stamp;
+use super::seen::Seen;
 
 /// Bytes that are read at a time. Two of these are in memory for each download: one that is read
 /// and one that is sent.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
-/// Bytes that are sent at a time where nothing is read: looking what the page cache has costs about
-/// as much as copying 16 KiB.
-const RANGE_BYTES: u64 = 512 * 1024;
+/// Bytes that are sent at a time where nothing is read, and where these ranges begin: looking what
+/// the page cache has costs about as much as copying 16 KiB.
+const RANGE_BYTES: u64 = 1 << 20;
 
 /// Shorter ranges are read and copied.
 const RANGE_BYTES_MIN: u64 = 32 * 1024;
@@ -119,6 +122,7 @@ type ColdRead = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 /// Pieces of a file, and of what stands between them, as a response's content.
 pub(crate) struct FileStream {
     file: Rc<OwnedFd>,
+    stamp: Stamp,
     path: String,
     pieces: VecDeque<Piece>,
     disk: Option<Rc<File>>,
@@ -126,8 +130,14 @@ pub(crate) struct FileStream {
 }
 
 impl FileStream {
-    pub(super) fn new(file: Rc<OwnedFd>, path: &str, pieces: Vec<Piece>) -> FileStream {
-        FileStream { file, path: path.to_owned(), pieces: pieces.into(), disk: None, cold: None }
+    pub(super) fn new(
+        file: Rc<OwnedFd>,
+        stamp: Stamp,
+        path: &str,
+        pieces: Vec<Piece>,
+    ) -> FileStream {
+        let (path, pieces) = (path.to_owned(), pieces.into());
+        FileStream { file, stamp, path, pieces, disk: None, cold: None }
     }
 
     fn read(&mut self, offset: u64, size: usize) -> io::Result<Option<Bytes>> {
@@ -154,16 +164,21 @@ impl FileStream {
 
     /// The front of what is left, where that is a range of the file, large enough to be worth it,
     /// that the page cache has: it is taken for sent.
-    pub(crate) fn next_range(&mut self) -> Option<FileRange> {
+    pub(crate) fn next_range(&mut self, now: Moment) -> Option<FileRange> {
         let Some(Piece::File(range)) = self.pieces.front_mut() else { return None };
-        let size = (range.end - range.start).min(RANGE_BYTES);
-        let next = range.start..range.start + size;
-        if size < RANGE_BYTES_MIN || self.cold.is_some() || !is_cached(&self.file, next) {
+        let (start, limit) = (range.start, (range.start / RANGE_BYTES + 1) * RANGE_BYTES);
+        let end = range.end.min(limit);
+        if end - start < RANGE_BYTES_MIN || self.cold.is_some() {
             return None;
         }
-        let offset = range.start;
-        range.start += size;
-        Some(FileRange { file: Rc::clone(&self.file), offset, size: size as usize })
+        let Stamp { device, inode, .. } = self.stamp;
+        let next = Seen { device, inode, start, end };
+        if !next.is_cached(now, || is_cached(&self.file, start..end)) {
+            return None;
+        }
+        range.start = end;
+        let size = (end - start) as usize;
+        Some(FileRange { file: Rc::clone(&self.file), offset: start, size })
     }
 
     /// The next piece, read.

@@ -28,6 +28,7 @@ mod media;
 mod path;
 mod range;
 mod root;
+mod seen;
 mod settings;
 mod site;
 mod stored;

@@ -88,6 +88,8 @@ mod tests {
             check(good, true);
         }
         check("[2001:db8::7]:8080", true);
+        check("a:9", true);
+        check("a:65536", false);
         for bad in ["", ":80", "a:x", "a:70000", "a:123456", "a:1:2", "u@a", "a/b", "a b", "a,b"] {
             check(bad, false);
         }

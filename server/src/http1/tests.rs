@@ -209,6 +209,12 @@ fn chunk_budgets() {
     check_refused(chunked(&format!("1;{}\r\nx\r\n", "a".repeat(65536))), ChunkLineTooLong);
     let flood = format!("1;{}\r\nx\r\n", "a".repeat(200)).repeat(30);
     check_refused(chunked(&flood), ChunkExtensionsTooLarge);
+    // Of each line all but the size counts: the semicolon and 127 letters.
+    let lines = format!("1;{}\r\nx\r\n", "a".repeat(127));
+    let whole = lines.repeat(limits.chunk_extension_bytes_max / 128);
+    let outcome = outcome_with(chunked(&(whole.clone() + "0\r\n\r\n")).as_bytes(), &limits, 100);
+    assert_eq!((outcome.refusal, outcome.requests.len()), (None, 1));
+    check_refused(chunked(&(whole + "0;")), ChunkExtensionsTooLarge);
     let trailer = format!("0\r\nA: {}\r\n\r\n", "b".repeat(limits.trailer_bytes_max));
     check_refused(chunked(&trailer), TrailersTooLarge);
     let trailers = format!("0\r\n{}\r\n", "A: b\r\n".repeat(limits.trailer_count_max + 1));

@@ -116,12 +116,9 @@ impl Cors {
         fields
     }
 
-    fn preflight(&self, origin: Option<&[u8]>) -> Response {
+    fn preflight(&self, permission: HeaderMap) -> Response {
         let mut response = Response::new(StatusCode::NO_CONTENT);
-        response.headers = self.permission(origin);
-        if !response.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-            return response;
-        }
+        response.headers = permission;
         let methods = list(self.methods.iter().map(Method::as_str));
         let names = list(self.headers.iter().map(HeaderName::as_str));
         let age = self.max_age.map(|age| HeaderValue::from(age.as_secs()));
@@ -146,10 +143,12 @@ impl Middleware for Cors {
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
         let origin = exchange.header("origin");
         let asks = exchange.header("access-control-request-method").is_some();
-        if *exchange.method() == Method::OPTIONS && origin.is_some() && asks {
-            return Reply::ready(self.preflight(origin));
-        }
         let mut fields = self.permission(origin);
+        let is_allowed = fields.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        // Others get what anybody gets who asks for the options, and nothing that permits more.
+        if *exchange.method() == Method::OPTIONS && origin.is_some() && asks && is_allowed {
+            return Reply::ready(self.preflight(fields));
+        }
         if let Some(exposed) = list(self.exposed.iter().map(HeaderName::as_str)) {
             fields.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }

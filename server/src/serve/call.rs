@@ -18,7 +18,7 @@ use crate::stats::Deadline;
 
 /// Shorter content is copied to its handler: a receive buffer of several times its size would wait
 /// with it, and a peer that sends byte by byte could hold many.
-const HANDED_OVER_BYTES_MIN: usize = 4096;
+const HANDED_OVER_BYTES_MIN: usize = 16 * 1024;
 
 impl Conversation {
     /// Waits for a running handler. Its body is fed to it as it asks for more; pipelined bytes are

@@ -87,8 +87,8 @@ pub(super) enum Phase {
     Collect(Box<Collect>),
     /// Handed to a running handler.
     Stream,
-    /// For nobody: the answer is written. Thrown away as far as that is worth it.
-    Discard(Unwanted),
+    /// For nobody: the answer is written. Thrown away as far as that is worth it. Boxed: seldom.
+    Discard(Box<Unwanted>),
 }
 
 /// What is left of a body that nobody wants.
@@ -305,13 +305,15 @@ impl Conversation {
     }
 
     pub(super) fn discard(&self, bytes_max: u64) -> Phase {
-        Phase::Discard(Unwanted { bytes_left: bytes_max, pace: self.body_pace() })
+        let unwanted = Unwanted { bytes_left: bytes_max, pace: self.body_pace() };
+        Phase::Discard(Box::new(unwanted))
     }
 
     /// Whether the answer has said that the connection ends and no more of the body is waited for.
     fn is_body_given_up(&self) -> bool {
-        let Phase::Discard(Unwanted { bytes_left: 0, .. }) = self.phase else { return false };
-        self.protocol.is_closing() && self.protocol.is_in_body()
+        let is_given_up =
+            matches!(&self.phase, Phase::Discard(unwanted) if unwanted.bytes_left == 0);
+        is_given_up && self.protocol.is_closing() && self.protocol.is_in_body()
     }
 
     fn ask_for_body(&mut self, head: &Head, rest: &[u8]) {
@@ -334,9 +336,9 @@ impl Conversation {
     fn on_data(&mut self, content: &[u8]) -> bool {
         match &mut self.phase {
             Phase::Collect(collect) => collect.body.extend_from_slice(content),
-            Phase::Discard(Unwanted { bytes_left, .. }) => {
-                match bytes_left.checked_sub(content.len() as u64) {
-                    Some(rest) => *bytes_left = rest,
+            Phase::Discard(unwanted) => {
+                match unwanted.bytes_left.checked_sub(content.len() as u64) {
+                    Some(rest) => unwanted.bytes_left = rest,
                     None => return false,
                 }
             }

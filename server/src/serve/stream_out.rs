@@ -59,7 +59,7 @@ impl Conversation {
         let mut pace = self.body_pace();
         loop {
             if coding != StreamCoding::Chunked
-                && let Some(range) = stream.next_range()
+                && let Some(range) = stream.next_range(self.shard.now())
             {
                 self.send_range(range, &mut coding).await?;
                 continue;

@@ -40,6 +40,7 @@ pub fn check(response: &Response, method: &str) {
     check_date(response);
     check_framing(response, method);
     check_status(response);
+    check_answers_of_the_server(response, method);
     if let Some(content_type) = response.field("content-type") {
         assert!(is_media_type(content_type), "no media type: {response:?}");
     }
@@ -87,6 +88,24 @@ fn check_status(response: &Response) {
     }
     // RFC 9110 section 15.5.9: a server that did not wait longer closes.
     assert!(response.status != 408 || response.says_close(), "{response:?}");
+}
+
+/// What the server says itself, and so can not leave to an application.
+fn check_answers_of_the_server(response: &Response, method: &str) {
+    let has = |wanted: &str| response.fields.iter().any(|(name, _)| name == wanted);
+    // RFC 9110 section 9.3.7; where it is asked about other origins, the answer is about them.
+    if method == "OPTIONS" && response.status == 204 {
+        assert!(has("allow") || has("access-control-allow-origin"), "no allow: {response:?}");
+    }
+    // RFC 9110 section 8.3: whoever says what went wrong knows in which form.
+    if response.status >= 400 && !response.body.is_empty() {
+        assert!(has("content-type"), "an error of no type: {response:?}");
+    }
+    // RFC 9110 section 7.8.
+    if has("upgrade") {
+        let options = response.field("connection").unwrap_or_default();
+        assert!(options.split(", ").any(|option| option == "upgrade"), "{response:?}");
+    }
 }
 
 // RFC 9110 section 8.3.1: type "/" subtype, then parameters.

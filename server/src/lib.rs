@@ -49,6 +49,7 @@ pub mod middleware;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod overload;
+mod pid_file;
 mod problem;
 mod process;
 mod proxy;

@@ -17,6 +17,7 @@ use corelane_runtime::{
 use sd_notify::NotifyState;
 
 use crate::error::Result;
+use crate::pid_file::{PidFile, note_failure};
 use crate::server::Server;
 
 /// How long a successor may take to be ready. What it does meanwhile is up to its states; the old
@@ -57,8 +58,8 @@ impl Server {
         let (stopper, patience) = (self.stopper(), self.drain_timeout);
         let restart = self.process.restart.clone();
         let hand_over = {
-            let stopper = stopper.clone();
-            move |restart: &Restart| hand_over(restart, &stopper, patience)
+            let (stopper, pid_file) = (stopper.clone(), self.process.pid_file.clone());
+            move |restart: &Restart| hand_over(restart, &stopper, patience, pid_file.as_deref())
         };
         let signals = SignalWatch::with_restart(stopper, patience, restart.clone(), hand_over);
         let _signals = signals.map_err(RuntimeError::Thread)?;
@@ -94,7 +95,7 @@ impl Server {
 }
 
 /// The whole of a restart, on a thread of its own.
-fn hand_over(restart: &Restart, stopper: &Stopper, patience: Duration) {
+fn hand_over(restart: &Restart, stopper: &Stopper, patience: Duration, pid_file: Option<&Path>) {
     tracing::info!("restarting: a new process is started");
     tell_reloading();
     match restart.hand_over(this_program(), READY_PATIENCE) {
@@ -106,6 +107,7 @@ fn hand_over(restart: &Restart, stopper: &Stopper, patience: Duration) {
         Err(error @ RestartError::Begun) => tracing::warn!(%error, "no second restart"),
         Err(error) => {
             tracing::error!(%error, "no restart; this process serves on");
+            pid_file.into_iter().for_each(|path| note_failure(path, &error));
             let status = format!("not restarted: {error}");
             tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         }
@@ -132,36 +134,6 @@ fn tell_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
-}
-
-/// The file with the process's number, removed at the end unless it names a successor by then.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    /// In one step, so that nobody reads half a number.
-    fn write(path: PathBuf) -> Result<PidFile> {
-        let number = std::process::id().to_string();
-        let mut draft = path.clone().into_os_string();
-        draft.push(format!(".{number}"));
-        let written = std::fs::write(&draft, format!("{number}\n"));
-        written.and_then(|()| std::fs::rename(&draft, &path)).map_err(|error| {
-            let problem = format!("{} can not be written: {error}", path.display());
-            corelane_runtime::ConfigError::new("pid_file", problem)
-        })?;
-        Ok(PidFile(path))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if read_number(&self.0) == Some(std::process::id()) {
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
-}
-
-fn read_number(path: &Path) -> Option<u32> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// Feeds systemd's watchdog for as long as it lives.

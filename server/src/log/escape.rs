@@ -1,9 +1,28 @@
 //! Text of peers, made harmless: no byte of it can end a line, or be a command to a terminal.
 
-/// Writes `bytes` between quotes as the Common Log Format has them: a quote or backslash is
+/// Visible ASCII and the blank, but for quote and backslash: what stands as it is between quotes.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
+/// Whether all of `bytes` is plain. Most texts are, and are copied in one piece then.
+fn is_plain(bytes: &[u8]) -> bool {
+    // Without an early end, the processor need not guess one.
+    bytes.iter().fold(true, |plain, byte| plain & PLAIN[usize::from(*byte)])
+}
+
+/// Writes `bytes` as the Common Log Format has them between quotes: a quote or backslash is
 /// preceded by a backslash, and every byte that is no visible ASCII or blank is `\xHH`.
-pub(super) fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
+pub(super) fn quotable(out: &mut Vec<u8>, bytes: &[u8]) {
+    if is_plain(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     for byte in bytes {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
@@ -11,13 +30,21 @@ pub(super) fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
             _ => out.extend_from_slice(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]),
         }
     }
-    out.push(b'"');
 }
 
 /// Writes `bytes` as a JSON string (RFC 8259 section 7) in ASCII. What is no UTF-8 becomes
 /// U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
@@ -31,16 +58,22 @@ pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
             unicode(out, char::REPLACEMENT_CHARACTER);
         }
     }
-    out.push(b'"');
 }
 
 /// Writes `bytes` as a value of logfmt: as it is where that is unmistakable, else in quotes.
 pub(super) fn logfmt(out: &mut Vec<u8>, bytes: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(byte);
-    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+    let ends_value = |byte: &u8| matches!(byte, b' ' | b'=');
+    if !bytes.is_empty() && is_plain(bytes) && !bytes.iter().any(ends_value) {
         out.extend_from_slice(bytes);
     } else {
         json(out, bytes);
+    }
+}
+
+/// Writes 32 digits.
+pub(super) fn hex(out: &mut Vec<u8>, number: u128) {
+    for byte in number.to_be_bytes() {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 
@@ -61,6 +94,12 @@ fn digit(value: u8) -> u8 {
 mod tests {
     use super::*;
 
+    fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+        out.push(b'"');
+        quotable(out, bytes);
+        out.push(b'"');
+    }
+
     fn check(bytes: &[u8], expected: [&str; 3]) {
         for (write, expected) in [quoted, json, logfmt].into_iter().zip(expected) {
             let mut out = Vec::new();
@@ -79,6 +118,8 @@ mod tests {
 
     #[test]
     fn what_could_mislead_is_escaped() {
+        check(b"a\"", ["\"a\\\"\"", "\"a\\\"\"", "\"a\\\"\""]);
+        check(b"a\\", ["\"a\\\\\"", "\"a\\\\\"", "\"a\\\\\""]);
         check(b"\"\\", ["\"\\\"\\\\\"", "\"\\\"\\\\\"", "\"\\\"\\\\\""]);
         let json = "\"\\u000d\\u000a\\u001b\\u0000\\u007f\"";
         check(b"\r\n\x1b\0\x7f", ["\"\\x0d\\x0a\\x1b\\x00\\x7f\"", json, json]);

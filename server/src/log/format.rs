@@ -1,14 +1,15 @@
 //! The lines of the access log.
 
 use std::fmt;
-use std::io::Write;
 use std::str::FromStr;
+use std::time::Duration;
 
 use corelane_runtime::ConfigError;
+use http::StatusCode;
 
 use super::escape;
-use super::stamp::Stamp;
-use crate::records::Entry;
+use super::stamp::{COMMON_BYTES, RFC3339_BYTES, Stamp};
+use crate::records::{Entry, kept};
 
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,21 +33,70 @@ impl AccessFormat {
         (AccessFormat::Logfmt, "logfmt"),
     ];
 
-    /// Writes the entry and a line feed.
-    pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp) {
+    /// Writes what stands before the answer; gives back where in `out` the time is, to be
+    /// [set](AccessFormat::set_time) once it is known when the exchange ended.
+    pub(super) fn write_before(
+        self,
+        out: &mut Vec<u8>,
+        asked: &Entry<'_>,
+        client: &str,
+        stamp: &Stamp,
+    ) -> usize {
         match self {
-            AccessFormat::Common => common(out, entry, stamp),
-            AccessFormat::Combined => {
-                common(out, entry, stamp);
-                for text in [entry.referer, entry.user_agent] {
-                    out.push(b' ');
-                    escape::quoted(out, if text.is_empty() { b"-" } else { text });
-                }
-            }
-            AccessFormat::Json => pairs(out, entry, stamp, Style::JSON),
-            AccessFormat::Logfmt => pairs(out, entry, stamp, Style::LOGFMT),
+            AccessFormat::Common | AccessFormat::Combined => before(out, asked, client, stamp),
+            AccessFormat::Json => pairs_before::<Json>(out, asked, client, stamp),
+            AccessFormat::Logfmt => pairs_before::<Logfmt>(out, asked, client, stamp),
         }
-        out.push(b'\n');
+    }
+
+    pub(super) fn set_time(self, text: &mut [u8], at: usize, stamp: &Stamp) {
+        match self {
+            AccessFormat::Common | AccessFormat::Combined => {
+                text[at..at + COMMON_BYTES].copy_from_slice(&stamp.common);
+            }
+            AccessFormat::Json | AccessFormat::Logfmt => {
+                text[at..at + RFC3339_BYTES].copy_from_slice(&stamp.rfc3339);
+            }
+        }
+    }
+
+    /// Writes what is known of the answer, up to its duration.
+    pub(super) fn write_answer(self, out: &mut Vec<u8>, status: StatusCode, bytes: u64) {
+        let (status, mut number) = (status.as_str().as_bytes(), itoa::Buffer::new());
+        let pieces: [&[u8]; 3] = match self {
+            AccessFormat::Common | AccessFormat::Combined => [b" ", b" ", b""],
+            AccessFormat::Json => [Json::STATUS, Json::BYTES, Json::DURATION],
+            AccessFormat::Logfmt => [Logfmt::STATUS, Logfmt::BYTES, Logfmt::DURATION],
+        };
+        out.extend_from_slice(pieces[0]);
+        out.extend_from_slice(status);
+        out.extend_from_slice(pieces[1]);
+        out.extend_from_slice(number.format(bytes).as_bytes());
+        out.extend_from_slice(pieces[2]);
+    }
+
+    pub(super) fn has_duration(self) -> bool {
+        matches!(self, AccessFormat::Json | AccessFormat::Logfmt)
+    }
+
+    /// Writes the duration in the formats that have one: between the answer and what is behind it.
+    pub(super) fn write_duration(self, out: &mut Vec<u8>, duration: Duration) {
+        if self.has_duration() {
+            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+        }
+    }
+}
+
+impl AccessFormat {
+    /// Writes what stands behind the answer, to the end of the line.
+    pub(super) fn write_behind(self, out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
+        match self {
+            AccessFormat::Common => out.push(b'\n'),
+            AccessFormat::Combined => combined_behind(out, asked),
+            AccessFormat::Json => pairs_behind::<Json>(out, asked, shard),
+            AccessFormat::Logfmt => pairs_behind::<Logfmt>(out, asked, shard),
+        }
     }
 }
 
@@ -69,98 +119,146 @@ impl fmt::Display for AccessFormat {
     }
 }
 
-fn common(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp) {
-    // A Vec takes everything that is written to it.
-    match entry.client {
-        Some(client) => _ = write!(out, "{client}"),
-        None => out.push(b'-'),
+fn before(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, stamp: &Stamp) -> usize {
+    out.extend_from_slice(if client.is_empty() { b"-" } else { client.as_bytes() });
+    out.extend_from_slice(b" - - [");
+    let time = out.len();
+    out.extend_from_slice(&stamp.common);
+    out.extend_from_slice(b"] \"");
+    if asked.method.is_empty() {
+        out.extend_from_slice(b"-\"");
+    } else {
+        escape::quotable(out, kept(asked.method));
+        out.push(b' ');
+        escape::quotable(out, kept(asked.target));
+        let is_old = asked.minor_version == 0;
+        out.extend_from_slice(if is_old { b" HTTP/1.0\"" } else { b" HTTP/1.1\"" });
     }
-    let _ = write!(out, " - - [{}] ", stamp.common);
-    match entry.method.is_empty() {
-        true => escape::quoted(out, b"-"),
-        false => escape::quoted(out, &request_line(entry)),
+    time
+}
+
+fn combined_behind(out: &mut Vec<u8>, asked: &Entry<'_>) {
+    for text in [asked.referer, asked.user_agent] {
+        out.extend_from_slice(b" \"");
+        escape::quotable(out, if text.is_empty() { b"-" } else { kept(text) });
+        out.push(b'"');
     }
-    let _ = write!(out, " {} {}", entry.status, entry.bytes);
+    out.push(b'\n');
 }
 
-fn request_line(entry: &Entry<'_>) -> Vec<u8> {
-    let version = if entry.minor_version == 0 { &b" HTTP/1.0"[..] } else { b" HTTP/1.1" };
-    [entry.method, b" ", entry.target, version].concat()
+/// The pieces of a line of names and values: what stands before each value, with its name.
+/// Constants of a type, so that each of them is copied by an instruction or two.
+trait Style {
+    const TIME: &[u8];
+    const CLIENT: &[u8];
+    const METHOD: &[u8];
+    const TARGET: &[u8];
+    const VERSIONS: [&[u8]; 2];
+    const STATUS: &[u8];
+    const BYTES: &[u8];
+    const DURATION: &[u8];
+    const SHARD: &[u8];
+    const ROUTE: &[u8];
+    const REFERER: &[u8];
+    const USER_AGENT: &[u8];
+    const TRACE_ID: &[u8];
+    const END: &[u8];
+    /// What closes a text that is nothing but plain.
+    const CLOSE: &[u8];
+    fn text(out: &mut Vec<u8>, text: &[u8]);
 }
 
-/// How names and values stand side by side.
-struct Style {
-    open: &'static [u8],
-    quote: &'static [u8],
-    equals: u8,
-    comma: u8,
-    close: &'static [u8],
-    text: fn(&mut Vec<u8>, &[u8]),
+struct Json;
+
+impl Style for Json {
+    const TIME: &[u8] = b"{\"time\":\"";
+    const CLIENT: &[u8] = b",\"client\":\"";
+    const METHOD: &[u8] = b",\"method\":";
+    const TARGET: &[u8] = b",\"target\":";
+    const VERSIONS: [&[u8]; 2] = [b",\"version\":\"1.0\"", b",\"version\":\"1.1\""];
+    const STATUS: &[u8] = b",\"status\":";
+    const BYTES: &[u8] = b",\"bytes\":";
+    const DURATION: &[u8] = b",\"duration_us\":";
+    const SHARD: &[u8] = b",\"shard\":";
+    const ROUTE: &[u8] = b",\"route\":";
+    const REFERER: &[u8] = b",\"referer\":";
+    const USER_AGENT: &[u8] = b",\"user_agent\":";
+    const TRACE_ID: &[u8] = b",\"trace_id\":\"";
+    const END: &[u8] = b"}\n";
+    const CLOSE: &[u8] = b"\"";
+
+    fn text(out: &mut Vec<u8>, text: &[u8]) {
+        escape::json(out, text);
+    }
 }
 
-impl Style {
-    const JSON: Style = Style {
-        open: b"{",
-        quote: b"\"",
-        equals: b':',
-        comma: b',',
-        close: b"}",
-        text: escape::json,
+struct Logfmt;
+
+impl Style for Logfmt {
+    const TIME: &[u8] = b"time=";
+    const CLIENT: &[u8] = b" client=";
+    const METHOD: &[u8] = b" method=";
+    const TARGET: &[u8] = b" target=";
+    const VERSIONS: [&[u8]; 2] = [b" version=1.0", b" version=1.1"];
+    const STATUS: &[u8] = b" status=";
+    const BYTES: &[u8] = b" bytes=";
+    const DURATION: &[u8] = b" duration_us=";
+    const SHARD: &[u8] = b" shard=";
+    const ROUTE: &[u8] = b" route=";
+    const REFERER: &[u8] = b" referer=";
+    const USER_AGENT: &[u8] = b" user_agent=";
+    const TRACE_ID: &[u8] = b" trace_id=";
+    const END: &[u8] = b"\n";
+    const CLOSE: &[u8] = b"";
+
+    fn text(out: &mut Vec<u8>, text: &[u8]) {
+        escape::logfmt(out, text);
+    }
+}
+
+fn pairs_before<S: Style>(
+    out: &mut Vec<u8>,
+    asked: &Entry<'_>,
+    client: &str,
+    stamp: &Stamp,
+) -> usize {
+    out.extend_from_slice(S::TIME);
+    let time = out.len();
+    out.extend_from_slice(&stamp.rfc3339);
+    out.extend_from_slice(S::CLOSE);
+    if !client.is_empty() {
+        out.extend_from_slice(S::CLIENT);
+        out.extend_from_slice(client.as_bytes());
+        out.extend_from_slice(S::CLOSE);
+    }
+    if !asked.method.is_empty() {
+        out.extend_from_slice(S::METHOD);
+        S::text(out, kept(asked.method));
+        out.extend_from_slice(S::TARGET);
+        S::text(out, kept(asked.target));
+        out.extend_from_slice(S::VERSIONS[usize::from(asked.minor_version != 0)]);
+    }
+    time
+}
+
+fn pairs_behind<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
+    out.extend_from_slice(S::SHARD);
+    out.extend_from_slice(itoa::Buffer::new().format(shard).as_bytes());
+    let mut text = |name: &[u8], text: &[u8]| {
+        if !text.is_empty() {
+            out.extend_from_slice(name);
+            S::text(out, kept(text));
+        }
     };
-    const LOGFMT: Style = Style {
-        open: b"",
-        quote: b"",
-        equals: b'=',
-        comma: b' ',
-        close: b"",
-        text: escape::logfmt,
-    };
-
-    fn name(&self, out: &mut Vec<u8>, name: &str) {
-        out.extend_from_slice(self.quote);
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(self.quote);
-        out.push(self.equals);
+    text(S::ROUTE, asked.route);
+    text(S::REFERER, asked.referer);
+    text(S::USER_AGENT, asked.user_agent);
+    if asked.trace_id > 0 {
+        out.extend_from_slice(S::TRACE_ID);
+        escape::hex(out, asked.trace_id);
+        out.extend_from_slice(S::CLOSE);
     }
-
-    fn text(&self, out: &mut Vec<u8>, name: &str, text: &[u8]) {
-        out.push(self.comma);
-        self.name(out, name);
-        (self.text)(out, text);
-    }
-
-    fn number(&self, out: &mut Vec<u8>, name: &str, number: u64) {
-        out.push(self.comma);
-        self.name(out, name);
-        let _ = write!(out, "{number}");
-    }
-}
-
-fn pairs(out: &mut Vec<u8>, entry: &Entry<'_>, stamp: &Stamp, style: Style) {
-    out.extend_from_slice(style.open);
-    style.name(out, "time");
-    (style.text)(out, stamp.rfc3339.as_bytes());
-    if let Some(client) = entry.client {
-        style.text(out, "client", client.to_string().as_bytes());
-    }
-    if !entry.method.is_empty() {
-        style.text(out, "method", entry.method);
-        style.text(out, "target", entry.target);
-        style.text(out, "version", if entry.minor_version == 0 { b"1.0" } else { b"1.1" });
-    }
-    style.number(out, "status", u64::from(entry.status));
-    style.number(out, "bytes", entry.bytes);
-    style.number(out, "duration_us", entry.duration_nanos / 1000);
-    style.number(out, "shard", u64::from(entry.shard));
-    let optional =
-        [("route", entry.route), ("referer", entry.referer), ("user_agent", entry.user_agent)];
-    for (name, text) in optional.into_iter().filter(|(_, text)| !text.is_empty()) {
-        style.text(out, name, text);
-    }
-    if entry.trace_id > 0 {
-        style.text(out, "trace_id", format!("{:032x}", entry.trace_id).as_bytes());
-    }
-    out.extend_from_slice(style.close);
+    out.extend_from_slice(S::END);
 }
 
 #[cfg(test)]
@@ -168,10 +266,29 @@ mod tests {
     use super::*;
     use crate::records::sample;
 
-    fn line(format: AccessFormat, entry: &Entry<'_>) -> String {
-        let mut out = Vec::new();
-        format.write(&mut out, entry, &Stamp::new(entry.ended_nanos / 1_000_000_000));
-        String::from_utf8(out).expect("ASCII")
+    struct Answer {
+        ended_seconds: u64,
+        status: u16,
+        bytes: u64,
+        micros: u64,
+        shard: usize,
+    }
+
+    const FINE: Answer =
+        Answer { ended_seconds: 784_111_777, status: 200, bytes: 512, micros: 1234, shard: 1 };
+    const NONE: Answer = Answer { ended_seconds: 0, status: 400, bytes: 0, micros: 0, shard: 0 };
+
+    /// The line as a shard puts it together.
+    fn line(format: AccessFormat, asked: &Entry<'_>, answer: &Answer) -> String {
+        let client = asked.client.map(|client| client.to_string()).unwrap_or_default();
+        let mut line = Vec::new();
+        let at = format.write_before(&mut line, asked, &client, &Stamp::new(1));
+        let status = StatusCode::from_u16(answer.status).expect("a status");
+        format.write_answer(&mut line, status, answer.bytes);
+        format.write_duration(&mut line, Duration::from_micros(answer.micros));
+        format.write_behind(&mut line, asked, answer.shard);
+        format.set_time(&mut line, at, &Stamp::new(answer.ended_seconds));
+        String::from_utf8(line).expect("ASCII")
     }
 
     #[test]
@@ -179,13 +296,13 @@ mod tests {
         let entry = sample();
         let common = "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \
                       \"GET /items/7?full HTTP/1.1\" 200 512";
-        assert_eq!(line(AccessFormat::Common, &entry), format!("{common}\n"));
+        assert_eq!(line(AccessFormat::Common, &entry, &FINE), format!("{common}\n"));
         assert_eq!(
-            line(AccessFormat::Combined, &entry),
+            line(AccessFormat::Combined, &entry, &FINE),
             format!("{common} \"http://example.org/\" \"curl/8\"\n")
         );
         assert_eq!(
-            line(AccessFormat::Json, &entry),
+            line(AccessFormat::Json, &entry, &FINE),
             "{\"time\":\"1994-11-06T08:49:37Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
              \"target\":\"/items/7?full\",\"version\":\"1.1\",\"status\":200,\"bytes\":512,\
              \"duration_us\":1234,\"shard\":1,\"route\":\"/items/{id}\",\
@@ -193,7 +310,7 @@ mod tests {
              \"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}\n"
         );
         assert_eq!(
-            line(AccessFormat::Logfmt, &entry),
+            line(AccessFormat::Logfmt, &entry, &FINE),
             "time=1994-11-06T08:49:37Z client=192.0.2.7 method=GET target=/items/7?full \
              version=1.1 status=200 bytes=512 duration_us=1234 shard=1 route=/items/{id} \
              referer=http://example.org/ user_agent=curl/8 \
@@ -203,22 +320,23 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let refused = Entry { status: 400, ..Entry::default() };
+        let refused = Entry::default();
         assert_eq!(
-            line(AccessFormat::Common, &refused),
+            line(AccessFormat::Common, &refused, &NONE),
             "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 400 0\n"
         );
         assert_eq!(
-            line(AccessFormat::Logfmt, &refused),
+            line(AccessFormat::Logfmt, &refused, &NONE),
             "time=1970-01-01T00:00:00Z status=400 bytes=0 duration_us=0 shard=0\n"
         );
-        let entry = Entry { method: b"GET", target: b"/", status: 404, ..Entry::default() };
+        let entry = Entry { method: b"GET", target: b"/", ..Entry::default() };
+        let missing = Answer { status: 404, ..NONE };
         assert_eq!(
-            line(AccessFormat::Combined, &entry),
+            line(AccessFormat::Combined, &entry, &missing),
             "- - - [01/Jan/1970:00:00:00 +0000] \"GET / HTTP/1.0\" 404 0 \"-\" \"-\"\n"
         );
         assert_eq!(
-            line(AccessFormat::Json, &entry),
+            line(AccessFormat::Json, &entry, &missing),
             "{\"time\":\"1970-01-01T00:00:00Z\",\"method\":\"GET\",\"target\":\"/\",\
              \"version\":\"1.0\",\"status\":404,\"bytes\":0,\"duration_us\":0,\"shard\":0}\n"
         );
@@ -229,13 +347,13 @@ mod tests {
         let evil = b"x\" 200 1\r\n127.0.0.1 - - \x1b[2J\",\"status\":200 status=200";
         let entry = Entry { target: evil, user_agent: evil, referer: evil, ..sample() };
         for (format, _) in AccessFormat::NAMES {
-            let line = line(format, &entry);
+            let line = line(format, &entry, &FINE);
             let visible = |byte: u8| matches!(byte, b' '..=b'~');
             assert!(line.trim_end_matches('\n').bytes().all(visible), "{line:?}");
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
         }
         let json: serde_json::Value =
-            serde_json::from_str(&line(AccessFormat::Json, &entry)).expect("JSON");
+            serde_json::from_str(&line(AccessFormat::Json, &entry, &FINE)).expect("JSON");
         assert_eq!(json["target"].as_str().map(str::as_bytes), Some(&evil[..]));
         assert_eq!(json["status"], 200);
         assert_eq!(json.as_object().map(serde_json::Map::len), Some(13));

@@ -1,8 +1,8 @@
 //! What the server writes down: a line for each request, and the events of its crates.
 //!
-//! The lines are made and written by a thread beside the shards; the file is opened anew when it
-//! was moved away. Nothing that a peer sends can end a line or begin another: every byte that is no
-//! visible ASCII is escaped, in each format.
+//! The lines are made by the shards and written by a thread beside them; the file is opened anew
+//! when it was moved away. Nothing that a peer sends can end a line or begin another: every byte
+//! that is no visible ASCII is escaped, in each format.
 
 mod access;
 mod embed;
@@ -10,13 +10,14 @@ mod escape;
 #[cfg(feature = "event-log")]
 mod events;
 mod format;
+mod lines;
 mod sink;
 mod stamp;
 mod writer;
 
 pub use access::AccessLog;
-pub(crate) use access::Settings;
 #[cfg(feature = "event-log")]
 pub use events::{EventFormat, log_events};
 pub use format::AccessFormat;
+pub(crate) use lines::{LineDraft, Lines, Wish};
 pub(crate) use writer::{Writer, start};

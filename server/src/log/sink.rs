@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -65,9 +65,9 @@ impl Sink {
         }
     }
 
-    /// Whether the lines were taken.
-    pub(super) fn write(&mut self, lines: &[u8]) -> bool {
-        let written = self.out.write_all(lines).and_then(|()| self.out.flush());
+    /// Writes lines that lie in two pieces; whether they were taken.
+    pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> bool {
+        let written = write_all(&mut *self.out, first, second).and_then(|()| self.out.flush());
         match &written {
             Err(error) if !self.is_failing => {
                 tracing::error!(%error, "the access log can not be written; lines are lost");
@@ -78,6 +78,24 @@ impl Sink {
         self.is_failing = written.is_err();
         written.is_ok()
     }
+}
+
+/// With one call where all of it is taken at once, so that no line is torn apart by what another
+/// process appends.
+fn write_all(out: &mut dyn Write, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let mut pieces = [IoSlice::new(first), IoSlice::new(second)];
+    let mut pieces = &mut pieces[..];
+    // Empty pieces in front are taken away as well: without any left, all is written.
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        match out.write_vectored(pieces) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(size) => IoSlice::advance_slices(&mut pieces, size),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Every write lands at the end, also beside another process that has the file open.

@@ -5,14 +5,18 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The last second that an IMF-fixdate can write.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
+/// Bytes of a time, in each of the two ways.
+pub(super) const COMMON_BYTES: usize = 26;
+pub(super) const RFC3339_BYTES: usize = 20;
+
 /// A second as text.
 #[derive(Debug)]
 pub(super) struct Stamp {
     wall_seconds: u64,
     /// As in the Common Log Format: `06/Nov/1994:08:49:37 +0000`.
-    pub(super) common: String,
+    pub(super) common: [u8; COMMON_BYTES],
     /// RFC 3339: `1994-11-06T08:49:37Z`.
-    pub(super) rfc3339: String,
+    pub(super) rfc3339: [u8; RFC3339_BYTES],
 }
 
 impl Stamp {
@@ -25,8 +29,8 @@ impl Stamp {
         let number = MONTHS.find(month).map_or(1, |at| at / 3 + 1);
         Stamp {
             wall_seconds,
-            common: format!("{day}/{month}/{year}:{clock} +0000"),
-            rfc3339: format!("{year}-{number:02}-{day}T{clock}Z"),
+            common: text(format!("{day}/{month}/{year}:{clock} +0000")),
+            rfc3339: text(format!("{year}-{number:02}-{day}T{clock}Z")),
         }
     }
 
@@ -36,6 +40,10 @@ impl Stamp {
             *self = Stamp::new(wall_seconds);
         }
     }
+}
+
+fn text<const SIZE: usize>(text: String) -> [u8; SIZE] {
+    text.into_bytes().try_into().expect("years have four digits up to SECONDS_MAX")
 }
 
 #[cfg(test)]
@@ -51,7 +59,8 @@ mod tests {
             (u64::MAX, "31/Dec/9999:23:59:59 +0000", "9999-12-31T23:59:59Z"),
         ] {
             stamp.set(seconds);
-            assert_eq!((stamp.common.as_str(), stamp.rfc3339.as_str()), (common, rfc3339));
+            assert_eq!(&stamp.common[..], common.as_bytes());
+            assert_eq!(&stamp.rfc3339[..], rfc3339.as_bytes());
         }
     }
 }

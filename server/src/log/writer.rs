@@ -1,4 +1,4 @@
-//! The thread of the access log: lines of entries, in pieces, to where they go.
+//! The thread of the access log: it hands the lines of the shards to the kernel.
 
 use std::io;
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::sync::Arc;
 use corelane_runtime::{CheckedConfig, ConfigError, Counter, RuntimeError};
 
 use super::access::{AccessLog, Settings};
-use super::format::AccessFormat;
+use super::lines::Lines;
 use super::sink::Sink;
-use super::stamp::Stamp;
 use crate::error::Result;
-use crate::records::{Clerk, Desk, Entry, Lines, Metric};
+use crate::records::{Clerk, Desk, Metric, TEXT_BYTES_MAX};
 
-/// Bytes of lines that are written at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// No line has more bytes: five texts, of which each byte may be escaped to six, and the rest.
+const LINE_BYTES_MAX: usize = 5 * 6 * TEXT_BYTES_MAX + 512;
 
 /// The running writer. Dropping it writes what is left, and ends it.
 #[derive(Debug)]
@@ -44,16 +43,11 @@ fn write_to(
     config: &CheckedConfig,
 ) -> io::Result<(Writer, Vec<Lines>)> {
     let lost = Arc::new(Counter::default());
-    let scribe = Scribe {
-        sink,
-        format: settings.format,
-        stamp: Stamp::new(0),
-        text: Vec::new(),
-        count: 0,
-        lost: Arc::clone(&lost),
-    };
-    let (desk, outlets) = Desk::start("access-log", config, settings.ring_bytes, scribe)?;
-    let lines = outlets.into_iter().map(|outlet| Lines::new(settings, outlet));
+    let scribe = Scribe { sink, lost: Arc::clone(&lost) };
+    let ring_bytes = settings.ring_bytes.max(2 * LINE_BYTES_MAX);
+    let (desk, outlets) = Desk::start("access-log", config, ring_bytes, scribe)?;
+    let lines = outlets.into_iter().enumerate();
+    let lines = lines.map(|(shard, outlet)| Lines::new(settings, shard, outlet));
     Ok((Writer { desk, lost }, lines.collect()))
 }
 
@@ -64,33 +58,18 @@ impl Writer {
     }
 }
 
-/// What makes the lines.
+/// What writes the lines.
 struct Scribe {
     sink: Sink,
-    format: AccessFormat,
-    stamp: Stamp,
-    /// Lines that are not written yet, and how many.
-    text: Vec<u8>,
-    count: u64,
     lost: Arc<Counter>,
 }
 
 impl Clerk for Scribe {
-    fn take(&mut self, entry: &Entry<'_>) {
-        self.stamp.set(entry.ended_nanos / 1_000_000_000);
-        self.format.write(&mut self.text, entry, &self.stamp);
-        self.count += 1;
-        if self.text.len() >= PIECE_BYTES {
-            self.settle();
+    fn take(&mut self, first: &[u8], second: &[u8]) {
+        if !self.sink.write(first, second) {
+            let lines = first.iter().chain(second).filter(|byte| **byte == b'\n');
+            self.lost.add(lines.count() as u64);
         }
-    }
-
-    fn settle(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        if count > 0 && !self.sink.write(&self.text) {
-            self.lost.add(count);
-        }
-        self.text.clear();
     }
 
     fn reopen(&mut self) {
@@ -108,7 +87,8 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::records::{Dropped, Outcome, Recorder};
+    use crate::log::AccessFormat;
+    use crate::records::{Dropped, Entry, Outcome, Recorder};
 
     fn start(log: AccessLog) -> (Writer, Recorder) {
         let cpu = Topology::detect().cpus()[0];
@@ -116,16 +96,27 @@ mod tests {
         let config = config.checked(&Topology::detect()).expect("a configuration");
         let sink = Sink::open(log.target).expect("open");
         let (writer, lines) = write_to(sink, log.settings, &config).expect("start");
-        (writer, Recorder::new(0, lines.into_iter().next(), None))
+        (writer, Recorder::new(lines.into_iter().next(), None))
     }
 
-    const FINE: Outcome =
-        Outcome { ended_nanos: 0, began: Moment::from_nanos(0), bytes: 0, status: StatusCode::OK };
+    const FINE: Outcome = Outcome {
+        ended_seconds: 0,
+        began: Moment::from_nanos(0),
+        bytes: 0,
+        status: StatusCode::OK,
+    };
 
     /// What the shard does with an exchange whose answer is ready at once.
     fn note(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
         if let Some(chosen) = recorder.choose(Some(outcome.status), false) {
-            recorder.finish(recorder.draft(chosen, asked), outcome);
+            recorder.write(chosen, asked, "", outcome);
+        }
+    }
+
+    /// What it does with one whose answer comes later.
+    fn note_late(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
+        if let Some(chosen) = recorder.choose(None, false) {
+            recorder.finish(recorder.draft(chosen, asked, ""), outcome);
         }
     }
 
@@ -165,6 +156,8 @@ mod tests {
         let disk = SlowDisk { let_through, written, asked };
         let log = AccessLog::writer(disk).format(AccessFormat::Logfmt).ring_bytes(0);
         let (writer, recorder) = start(log);
+        // Dropped before the writer, which a failed assertion would wait for otherwise.
+        let pass = pass;
         assert!(record(&recorder, "0"));
         is_asked.recv().expect("the writer is stuck in its first write");
         // This thread is the shard: it would hang here if it waited for the disk.
@@ -183,20 +176,46 @@ mod tests {
         assert!(targets.eq(0..=taken), "{taken}: {text}");
     }
 
-    /// The statuses that are written, of exchanges with these statuses and milliseconds.
-    fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {
+    #[test]
+    fn lines_are_whole_where_the_ring_begins_anew() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
+        let log = AccessLog::file(file.path()).format(AccessFormat::Json).ring_bytes(0);
         let (writer, recorder) = start(log);
-        for (status, millis) in exchanges {
-            let status = StatusCode::from_u16(*status).expect("a status");
-            note(&recorder, &Entry::default(), &Outcome { status, ..FINE });
-            recorder.settle(Moment::from_nanos(millis * 1_000_000));
+        // Many times what the ring holds: lines of each length lie across its end.
+        for number in 0..5_000 {
+            while !record(&recorder, &number.to_string()) {
+                std::thread::yield_now();
+            }
         }
         drop(writer);
         let text = std::fs::read_to_string(file.path()).expect("text");
-        let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
-        text.lines().map(|line| status(line).expect("a status")).collect()
+        assert!(text.len() > 5 * LINE_BYTES_MAX, "{}", text.len());
+        let numbers = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line["target"].as_str().and_then(|target| target.parse().ok())
+        });
+        assert!(numbers.eq((0..5_000).map(Some)));
+    }
+
+    /// The statuses that are written, of exchanges with these statuses and milliseconds: the same
+    /// whether the answers are ready at once or not.
+    fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {
+        let [at_once, late] = [note, note_late].map(|note| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
+            let (writer, recorder) = start(log);
+            for (status, millis) in exchanges {
+                let status = StatusCode::from_u16(*status).expect("a status");
+                note(&recorder, &Entry::default(), &Outcome { status, ..FINE });
+                recorder.settle(Moment::from_nanos(millis * 1_000_000));
+            }
+            drop(writer);
+            let text = std::fs::read_to_string(file.path()).expect("text");
+            let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
+            text.lines().map(|line| status(line).expect("a status")).collect::<Vec<_>>()
+        });
+        assert_eq!(at_once, late);
+        at_once
     }
 
     #[test]

@@ -46,5 +46,7 @@ pub use request_id::{RequestId, RequestIds};
 pub use sampler::Sampler;
 pub use security_headers::SecurityHeaders;
 pub use time_limit::TimeLimit;
+#[cfg(feature = "otel")]
+pub(crate) use trace_context::Tracer;
+pub(crate) use trace_context::trace_of;
 pub use trace_context::{TraceContext, TraceContexts};
-pub(crate) use trace_context::{Tracer, trace_of};

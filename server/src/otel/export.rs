@@ -12,10 +12,12 @@ use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 use super::client::Client;
+use super::packed::{Ended, PACKED_BYTES_MAX};
+use super::shard::SpanEnd;
+use super::span::span;
 use super::{Spans, variable};
 use crate::error::Result;
-use crate::otel::span::span;
-use crate::records::{self, Clerk, Desk, Entry, Metric};
+use crate::records::{Clerk, Desk, Metric};
 
 /// Spans that are sent at once, as OpenTelemetry has it for `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
 const BATCH_COUNT: usize = 512;
@@ -41,7 +43,7 @@ struct Counts {
 pub(crate) fn start(
     spans: Option<Spans>,
     config: &CheckedConfig,
-) -> Result<Option<(Exporter, Vec<records::Spans>)>> {
+) -> Result<Option<(Exporter, Vec<SpanEnd>)>> {
     let is_disabled =
         variable("OTEL_SDK_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let Some(spans) = spans.filter(|_| !is_disabled) else { return Ok(None) };
@@ -51,6 +53,7 @@ pub(crate) fn start(
         scope: InstrumentationScope::builder("corelane")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),
+        packed: Vec::new(),
         batch: Vec::with_capacity(BATCH_COUNT),
         delay: spans.delay,
         due: Instant::now(),
@@ -58,9 +61,10 @@ pub(crate) fn start(
         is_failing: false,
         counts: counts.clone(),
     };
+    let ring_bytes = spans.ring_bytes.max(2 * PACKED_BYTES_MAX);
     let (desk, outlets) =
-        Desk::start("spans", config, spans.ring_bytes, clerk).map_err(RuntimeError::Thread)?;
-    let ends = outlets.into_iter().map(|outlet| records::Spans::new(spans.sampler, outlet));
+        Desk::start("spans", config, ring_bytes, clerk).map_err(RuntimeError::Thread)?;
+    let ends = outlets.into_iter().map(|outlet| SpanEnd::new(spans.sampler, outlet));
     Ok(Some((Exporter { _desk: desk, counts }, ends.collect())))
 }
 
@@ -98,6 +102,8 @@ fn exporter(spans: &Spans) -> Result<SpanExporter, ConfigError> {
 struct Sender {
     exporter: SpanExporter,
     scope: InstrumentationScope,
+    /// What one ring held, in one piece. Scratch.
+    packed: Vec<u8>,
     batch: Vec<SpanData>,
     delay: Duration,
     /// When the batch is sent, however small it is.
@@ -110,14 +116,22 @@ struct Sender {
 }
 
 impl Clerk for Sender {
-    fn take(&mut self, entry: &Entry<'_>) {
-        if self.batch.is_empty() {
-            self.due = Instant::now() + self.delay;
+    fn take(&mut self, first: &[u8], second: &[u8]) {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        packed.extend_from_slice(first);
+        packed.extend_from_slice(second);
+        let mut rest = &packed[..];
+        while let Some(ended) = Ended::read(&mut rest) {
+            if self.batch.is_empty() {
+                self.due = Instant::now() + self.delay;
+            }
+            self.batch.push(span(&ended, &self.scope));
+            if self.batch.len() == BATCH_COUNT {
+                self.send();
+            }
         }
-        self.batch.push(span(entry, &self.scope));
-        if self.batch.len() == BATCH_COUNT {
-            self.send();
-        }
+        self.packed = packed;
     }
 
     fn settle(&mut self) {

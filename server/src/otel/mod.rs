@@ -24,6 +24,8 @@
 
 mod client;
 mod export;
+mod packed;
+mod shard;
 mod span;
 
 use std::env;
@@ -35,6 +37,7 @@ use crate::app::App;
 use crate::middleware::Sampler;
 use crate::server::Server;
 pub(crate) use export::{Exporter, start};
+pub(crate) use shard::SpanEnd;
 
 /// Which spans are exported, and whereto: for [`App::spans`].
 ///
@@ -122,7 +125,7 @@ impl Spans {
     }
 
     /// Bytes of spans that wait for the exporter on each shard. Default 1 MiB, some 5,000; beyond
-    /// it they are dropped. At least 11 KiB, so that the longest fits.
+    /// it they are dropped. At least 9 KiB, so that the longest fits.
     #[must_use]
     pub fn ring_bytes(mut self, bytes: usize) -> Spans {
         self.ring_bytes = bytes;

@@ -9,87 +9,87 @@ use opentelemetry::trace::{
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::records::Entry;
+use super::packed::Ended;
 
 /// The methods that may be attributes; what else a client makes up would be without bound.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
-pub(super) fn span(entry: &Entry<'_>, scope: &InstrumentationScope) -> SpanData {
-    let end_time = UNIX_EPOCH + Duration::from_nanos(entry.ended_nanos);
-    let start_time = end_time.checked_sub(Duration::from_nanos(entry.duration_nanos));
+pub(super) fn span(ended: &Ended<'_>, scope: &InstrumentationScope) -> SpanData {
+    let end_time = UNIX_EPOCH + Duration::from_nanos(ended.ended_nanos);
+    let start_time = end_time.checked_sub(Duration::from_nanos(ended.duration_nanos));
     SpanData {
         span_context: SpanContext::new(
-            TraceId::from(entry.trace_id),
-            SpanId::from(entry.span_id),
+            TraceId::from(ended.asked.trace_id),
+            SpanId::from(ended.asked.span_id),
             TraceFlags::SAMPLED,
             false,
             TraceState::default(),
         ),
-        parent_span_id: SpanId::from(entry.parent_id),
-        parent_span_is_remote: entry.parent_id > 0,
+        parent_span_id: SpanId::from(ended.asked.parent_id),
+        parent_span_is_remote: ended.asked.parent_id > 0,
         span_kind: SpanKind::Server,
-        name: name(entry),
+        name: name(ended),
         start_time: start_time.unwrap_or(SystemTime::UNIX_EPOCH),
         end_time,
-        attributes: attributes(entry),
+        attributes: attributes(ended),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: if is_failed(entry) { Status::error("") } else { Status::Unset },
+        status: if is_failed(ended) { Status::error("") } else { Status::Unset },
         instrumentation_scope: scope.clone(),
     }
 }
 
 /// The method and the route: few, whatever clients ask for.
-fn name(entry: &Entry<'_>) -> Cow<'static, str> {
-    let method = known_method(entry).unwrap_or("HTTP");
-    match route(entry) {
+fn name(ended: &Ended<'_>) -> Cow<'static, str> {
+    let method = known_method(ended).unwrap_or("HTTP");
+    match route(ended) {
         Some(route) => Cow::Owned(format!("{method} {route}")),
         None => Cow::Borrowed(method),
     }
 }
 
-fn known_method(entry: &Entry<'_>) -> Option<&'static str> {
-    METHODS.into_iter().find(|known| known.as_bytes() == entry.method)
+fn known_method(ended: &Ended<'_>) -> Option<&'static str> {
+    METHODS.into_iter().find(|known| known.as_bytes() == ended.asked.method)
 }
 
 /// `None` where no route of the application answered: those names are in parentheses.
-fn route(entry: &Entry<'_>) -> Option<String> {
-    entry.route.starts_with(b"/").then(|| text(entry.route))
+fn route(ended: &Ended<'_>) -> Option<String> {
+    ended.asked.route.starts_with(b"/").then(|| text(ended.asked.route))
 }
 
 /// A client that went away is an error as well: it has no whole answer.
-fn is_failed(entry: &Entry<'_>) -> bool {
-    entry.status >= 499
+fn is_failed(ended: &Ended<'_>) -> bool {
+    ended.status >= 499
 }
 
-fn attributes(entry: &Entry<'_>) -> Vec<KeyValue> {
-    let target = text(entry.target);
+fn attributes(ended: &Ended<'_>) -> Vec<KeyValue> {
+    let target = text(ended.asked.target);
     let (path, query) = path_and_query(&target);
     let mut attributes = vec![
-        KeyValue::new("http.request.method", known_method(entry).unwrap_or("_OTHER")),
+        KeyValue::new("http.request.method", known_method(ended).unwrap_or("_OTHER")),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("url.path", path.to_owned()),
         KeyValue::new(
             "network.protocol.version",
-            if entry.minor_version == 0 { "1.0" } else { "1.1" },
+            if ended.asked.minor_version == 0 { "1.0" } else { "1.1" },
         ),
     ];
     let mut add = |key: &'static str, value: Option<String>| {
         attributes.extend(value.map(|value| KeyValue::new(key, value)));
     };
-    let is_known = known_method(entry).is_some();
-    add("http.request.method_original", (!is_known).then(|| text(entry.method)));
-    add("http.route", route(entry));
+    let is_known = known_method(ended).is_some();
+    add("http.request.method_original", (!is_known).then(|| text(ended.asked.method)));
+    add("http.route", route(ended));
     add("url.query", query.map(str::to_owned));
-    add("client.address", entry.client.map(|client| client.to_string()));
-    add("user_agent.original", some_text(entry.user_agent));
-    match entry.status {
+    add("client.address", ended.asked.client.map(|client| client.to_string()));
+    add("user_agent.original", some_text(ended.asked.user_agent));
+    match ended.status {
         // Nothing was answered.
         499 => add("error.type", Some("client_gone".to_owned())),
         status => {
-            add("error.type", is_failed(entry).then(|| status.to_string()));
+            add("error.type", is_failed(ended).then(|| status.to_string()));
             attributes.push(KeyValue::new("http.response.status_code", i64::from(status)));
         }
     }
@@ -121,10 +121,11 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::sample;
+    use crate::otel::packed::tests::sample;
+    use crate::records::Entry;
 
-    fn check(entry: &Entry<'_>, name: &str, status: Status, attributes: &[(&str, &str)]) {
-        let span = span(entry, &InstrumentationScope::default());
+    fn check(ended: &Ended<'_>, name: &str, status: Status, attributes: &[(&str, &str)]) {
+        let span = span(ended, &InstrumentationScope::default());
         let mut found: Vec<_> = span.attributes.iter().collect();
         found.sort_by(|a, b| a.key.cmp(&b.key));
         let found = found.iter().map(|pair| format!("{}={}", pair.key, pair.value));
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_request_in_the_terms_of_the_conventions() {
-        let entry = sample();
+        let ended = sample();
         let common = [
             ("client.address", "192.0.2.7"),
             ("http.request.method", "GET"),
@@ -147,23 +148,23 @@ mod tests {
             ("url.scheme", "http"),
             ("user_agent.original", "curl/8"),
         ];
-        check(&entry, "GET /items/{id}", Status::Unset, &common);
-        let span = span(&entry, &InstrumentationScope::default());
-        assert_eq!(span.span_context.trace_id(), TraceId::from(entry.trace_id));
+        check(&ended, "GET /items/{id}", Status::Unset, &common);
+        let span = span(&ended, &InstrumentationScope::default());
+        assert_eq!(span.span_context.trace_id(), TraceId::from(ended.asked.trace_id));
         assert_eq!(span.parent_span_id, SpanId::from(7));
         let since = span.end_time.duration_since(span.start_time);
-        assert_eq!(since.expect("forwards"), Duration::from_nanos(entry.duration_nanos));
+        assert_eq!(since.expect("forwards"), Duration::from_nanos(ended.duration_nanos));
     }
 
     #[test]
     fn what_failed_and_what_is_unknown() {
-        let odd = Entry {
+        let asked = Entry {
             method: b"BREW",
             target: b"http://pot/?\xff",
             route: b"(not found)",
-            status: 503,
             ..Entry::default()
         };
+        let odd = Ended { asked, status: 503, ..Ended::default() };
         let attributes = [
             ("error.type", "503"),
             ("http.request.method", "_OTHER"),
@@ -175,7 +176,8 @@ mod tests {
             ("url.scheme", "http"),
         ];
         check(&odd, "HTTP", Status::error(""), &attributes);
-        let gone = Entry { method: b"GET", target: b"/", status: 499, ..Entry::default() };
+        let asked = Entry { method: b"GET", target: b"/", ..Entry::default() };
+        let gone = Ended { asked, status: 499, ..Ended::default() };
         let attributes = [
             ("error.type", "client_gone"),
             ("http.request.method", "GET"),

@@ -111,7 +111,7 @@ impl ProxyConfig {
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Option<IpAddr> {
         let peer = peer.map(|address| address.ip().to_canonical());
-        if self.field == ProxyField::None || !self.trusts(peer) {
+        if self.trusted.is_empty() || self.field == ProxyField::None || !self.trusts(peer) {
             return peer;
         }
         let name = match self.field {

@@ -1,7 +1,7 @@
 //! The thread that takes what the shards put into their rings.
 //!
-//! It sleeps until a shard rings, then takes everything from every ring, hands it to its clerk, and
-//! rests a little, so that much is handled at once and no shard has to wake it for each entry.
+//! It comes by the clock, takes everything from every ring, hands it to its clerk, and rests: much
+//! is handled at once, and no shard has to wake it but where a ring fills faster than that.
 
 use std::io;
 use std::sync::Arc;
@@ -12,26 +12,22 @@ use std::time::Duration;
 use corelane_runtime::CheckedConfig;
 use rtrb::Consumer;
 
-use super::entry::Entry;
 use super::outlet::{Bell, Outlet};
 
-/// How long it rests after it has taken something: as much as a ring of the default size holds at
-/// half a million requests a second.
-const REST: Duration = Duration::from_millis(5);
+/// How long it rests. Each awakening costs some 10 us, which the entries of a tenth of a second
+/// share; people who watch the log do not notice.
+const REST: Duration = Duration::from_millis(100);
 
-/// After so long it looks without having been woken. A shard that rings just when the desk lies
-/// down may not be heard: ringing costs a shard no fence.
-const SLEEP_MAX: Duration = Duration::from_millis(250);
-
-/// What becomes of the entries. It may block: full rings drop meanwhile.
+/// What becomes of the records. It may block: full rings drop meanwhile.
 pub(crate) trait Clerk: Send + 'static {
-    /// Takes one entry.
-    fn take(&mut self, entry: &Entry<'_>);
+    /// Takes what one ring holds, in two pieces: the second goes on where the first one ends. Each
+    /// push of a shard is in it whole, or not at all.
+    fn take(&mut self, first: &[u8], second: &[u8]);
 
-    /// Every ring has been looked into; called at least every quarter of a second.
-    fn settle(&mut self);
+    /// Every ring has been looked into; called at least every tenth of a second.
+    fn settle(&mut self) {}
 
-    /// What the entries go to was replaced.
+    /// What the records go to was replaced.
     fn reopen(&mut self) {}
 
     /// The server ends: what comes now is the last, and nothing may take long any more.
@@ -49,7 +45,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Starts a thread off the CPUs of the shards, with an outlet for each of them.
+    /// Starts a thread off the CPUs of the shards, with an outlet of so many bytes for each shard.
     ///
     /// # Errors
     /// No thread can be started.
@@ -62,13 +58,13 @@ impl Desk {
         let bell = Arc::new(Bell::default());
         let pairs = config.cpus().iter().map(|_| Outlet::new(ring_bytes, Arc::clone(&bell)));
         let (outlets, rings) = pairs.unzip();
-        let work = Work { rings, clerk, entries: Vec::new(), bell: Arc::clone(&bell) };
+        let work = Work { rings, clerk, bell: Arc::clone(&bell) };
         let config = config.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             config.settle_aside();
             work.run();
         })?;
-        // The desk sleeps for a bounded time at first as well: whoever rings before is heard.
+        // Who rings before is not heard; the desk comes soon enough.
         let _ = bell.thread.set(thread.thread().clone());
         Ok((Desk { bell, thread: Some(thread) }, outlets))
     }
@@ -106,8 +102,6 @@ impl Drop for Desk {
 struct Work<C> {
     rings: Vec<Consumer<u8>>,
     clerk: C,
-    /// What was taken from a ring, as whole entries. Scratch of one look.
-    entries: Vec<u8>,
     bell: Arc<Bell>,
 }
 
@@ -122,38 +116,20 @@ impl<C: Clerk> Work<C> {
             if is_ending {
                 self.clerk.hurry();
             }
-            let has_any = self.look();
-            self.clerk.settle();
-            match (is_ending, has_any) {
-                (true, _) => return self.clerk.end(),
-                (false, true) => std::thread::park_timeout(REST),
-                (false, false) => {
-                    self.bell.is_asleep.store(true, Ordering::Relaxed);
-                    std::thread::park_timeout(SLEEP_MAX);
-                    self.bell.is_asleep.store(false, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    /// Takes what is in the rings; whether there was anything.
-    fn look(&mut self) -> bool {
-        let mut has_any = false;
-        for ring in &mut self.rings {
-            self.entries.clear();
-            // Entries are put in whole, so what is there is a number of whole ones.
-            if let Ok(chunk) = ring.read_chunk(ring.slots()) {
+            for ring in &mut self.rings {
+                // What comes meanwhile is for the next time.
+                let Ok(chunk) = ring.read_chunk(ring.slots()) else { continue };
                 let (first, second) = chunk.as_slices();
-                self.entries.extend_from_slice(first);
-                self.entries.extend_from_slice(second);
+                if !first.is_empty() {
+                    self.clerk.take(first, second);
+                }
                 chunk.commit_all();
             }
-            let mut rest = &self.entries[..];
-            while let Some(entry) = Entry::read(&mut rest) {
-                self.clerk.take(&entry);
-                has_any = true;
+            self.clerk.settle();
+            if is_ending {
+                return self.clerk.end();
             }
+            std::thread::park_timeout(REST);
         }
-        has_any
     }
 }

@@ -1,17 +1,20 @@
 //! What is recorded of each exchange, and how it leaves the shards: for access log and spans.
 //!
 //! ```text
-//!   shard 0 ── entry ──► ring ─┐
-//!   shard 1 ── entry ──► ring ─┼──► one thread, the desk ──► what its clerk makes of them
+//!   shard 0 ── bytes ──► ring ─┐
+//!   shard 1 ── bytes ──► ring ─┼──► one thread, the desk ──► what its clerk makes of them
 //!   ...                        │
 //!   a full ring drops and counts
 //! ```
 //!
 //! The access log and the spans have rings and a desk each: one that is behind holds up neither the
-//! other nor a shard. A shard copies a few fields and goes on; the desks never look at a shard.
+//! other nor a shard. A shard writes a line, or copies a few fields, and goes on; the desks never
+//! look at a shard.
 
 mod desk;
 mod entry;
+#[cfg(not(feature = "otel"))]
+mod no_spans;
 mod outlet;
 mod recorder;
 
@@ -22,13 +25,16 @@ use corelane_runtime::{CheckedConfig, Counter};
 use crate::error::Result;
 use crate::log::{self, AccessLog};
 #[cfg(feature = "otel")]
-use crate::otel;
+use crate::otel::{self, SpanEnd};
 
 pub(crate) use desk::{Clerk, Desk};
-pub(crate) use entry::Entry;
 #[cfg(test)]
 pub(crate) use entry::tests::sample;
-pub(crate) use recorder::{Draft, Dropped, Lines, Outcome, Recorder, Recorders, Spans};
+pub(crate) use entry::{Entry, TEXT_BYTES_MAX, kept};
+#[cfg(not(feature = "otel"))]
+use no_spans::SpanEnd;
+pub(crate) use outlet::Outlet;
+pub(crate) use recorder::{Chosen, Draft, Dropped, Outcome, Recorder, Recorders};
 
 /// What an application wants to have recorded.
 #[derive(Default)]
@@ -59,7 +65,7 @@ pub(crate) fn start(wanted: Wanted, config: &CheckedConfig) -> Result<(Records, 
     #[cfg(feature = "otel")]
     let (exporter, spans) = otel::start(wanted.spans, config)?.unzip();
     #[cfg(not(feature = "otel"))]
-    let spans: Option<Vec<Spans>> = None;
+    let spans: Option<Vec<SpanEnd>> = None;
     let records = Records {
         access_log,
         #[cfg(feature = "otel")]
@@ -69,8 +75,7 @@ pub(crate) fn start(wanted: Wanted, config: &CheckedConfig) -> Result<(Records, 
         return Ok((records, Recorders::default()));
     }
     let (mut lines, mut spans) = (lines.into_iter().flatten(), spans.into_iter().flatten());
-    let shards = 0..config.cpus().len();
-    let recorders = shards.map(|shard| Recorder::new(shard, lines.next(), spans.next()));
+    let recorders = config.cpus().iter().map(|_| Recorder::new(lines.next(), spans.next()));
     Ok((records, Recorders::new(recorders.collect())))
 }
 

@@ -16,8 +16,8 @@ use http::Method;
 
 use super::Site;
 use super::collect::Collect;
-use super::finished::Finished;
-use super::logged::{Asked, Logged};
+use super::finished::{Finished, answer_bytes};
+use super::logged::{Asked, Logged, outcome};
 use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
@@ -397,9 +397,7 @@ impl Conversation {
         self.ready_out();
         let start = self.out.len();
         let site = Rc::clone(&self.site);
-        let keeps_alive = head.keeps_alive && !self.is_last();
-        let (is_head, version) = (head.method == Method::HEAD, head.version);
-        let facts = RequestFacts { is_head, version, keeps_alive, closes_unread };
+        let facts = self.facts(head, closes_unread);
         if self.is_refused {
             return self.shed(head, bytes, fields, facts);
         }
@@ -443,7 +441,10 @@ impl Conversation {
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
                 if let Some(logged) = &mut self.logged {
-                    logged.note(&site, Some(status), &Asked::of(&exchange, trace), route.activity);
+                    let bytes = answer_bytes(&self.out, start, &rest);
+                    let outcome = outcome(&self.shard, self.began, status, bytes);
+                    let asked = Asked::of(&exchange, trace);
+                    logged.note_answer(&site, &asked, route.activity, &rest, &outcome);
                 }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);
@@ -453,6 +454,12 @@ impl Conversation {
                 Answer::Done(rest)
             }
         }
+    }
+
+    fn facts(&self, head: &Head, closes_unread: bool) -> RequestFacts {
+        let (is_head, version) = (head.method == Method::HEAD, head.version);
+        let keeps_alive = head.keeps_alive && !self.is_last();
+        RequestFacts { is_head, version, keeps_alive, closes_unread }
     }
 
     /// Polls a running handler; its answer's rest once it is done.

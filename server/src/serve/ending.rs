@@ -6,7 +6,8 @@ use std::rc::Rc;
 use corelane_runtime::SendBuffer;
 
 use super::conversation::{Answer, Conversation, Phase};
-use super::logged::Asked;
+use super::finished::answer_bytes;
+use super::logged::{Asked, outcome};
 use crate::http1::{Field, Head, ProtocolError, encode};
 use crate::response::{RequestFacts, Responder};
 
@@ -68,7 +69,9 @@ impl Conversation {
         if let Some(logged) = &mut self.logged {
             let proxied = self.proxied.as_deref();
             let asked = Asked { head, bytes, fields, proxied, context: None };
-            logged.note(&site, Some(status), &asked, route);
+            let bytes = answer_bytes(&self.out, start, &rest);
+            let outcome = outcome(&self.shard, self.began, status, bytes);
+            logged.note_answer(&site, &asked, route, &rest, &outcome);
         }
         self.end_exchange(keeps_alive);
         self.note_answer(route, status, self.shard.now(), start, &rest);

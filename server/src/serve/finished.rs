@@ -57,8 +57,7 @@ impl Conversation {
         rest: &Rest,
     ) {
         self.site.stats.count_response(status);
-        let shared = if let Rest::Shared(bytes) = rest { bytes.len() } else { 0 };
-        let bytes = (self.out.len() - start + shared) as u64;
+        let bytes = answer_bytes(&self.out, start, rest);
         let began = self.began;
         let mut finished = Finished { route, status, began, called, answered: None, bytes };
         if matches!(rest, Rest::Stream { .. }) {
@@ -95,6 +94,12 @@ impl Conversation {
         self.site.tally.note(&self.shard, finished);
         self.log_answer(finished.status, finished.bytes);
     }
+}
+
+/// Bytes of an answer, as far as it is there: it starts at `start` in the send buffer.
+pub(super) fn answer_bytes(out: &[u8], start: usize, rest: &Rest) -> u64 {
+    let shared = if let Rest::Shared(bytes) = rest { bytes.len() } else { 0 };
+    (out.len() - start + shared) as u64
 }
 
 /// The exchanges that ended in this turn.

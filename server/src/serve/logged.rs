@@ -1,10 +1,11 @@
 //! What the records hear of a conversation: the request when its handler was called, the answer
 //! when it is written.
 
-use std::net::SocketAddr;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use corelane_runtime::{Activity, Stream};
+use corelane_runtime::{Activity, Moment, Shard, Stream};
 use http::{StatusCode, Version};
 
 use super::Site;
@@ -12,7 +13,8 @@ use super::conversation::Conversation;
 use crate::extract::Exchange;
 use crate::http1::{Field, Head};
 use crate::middleware::{TraceContext, trace_of};
-use crate::records::{Draft, Entry, Outcome, Recorder};
+use crate::records::{Chosen, Draft, Entry, Outcome, Recorder};
+use crate::response::Rest;
 
 /// What nginx made usual for a client that went away before it was answered.
 const CLIENT_GONE: u16 = 499;
@@ -21,6 +23,10 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Logged {
     /// Asked for once: it takes a system call.
     peer: Option<SocketAddr>,
+    /// The client of the last request. On nearly every connection it is that of all of them.
+    client: Option<IpAddr>,
+    /// The same as text; empty where there is none.
+    client_text: String,
     /// What is to be recorded of the present exchange.
     draft: Option<Draft>,
 }
@@ -54,7 +60,8 @@ impl Logged {
     pub(super) fn new(site: &Site, stream: &Stream) -> Option<Box<Logged>> {
         site.tally.recorder.as_ref()?;
         let peer = stream.peer_address().ok().flatten();
-        Some(Box::new(Logged { peer, draft: None }))
+        let (client, client_text) = (None, String::new());
+        Some(Box::new(Logged { peer, client, client_text, draft: None }))
     }
 
     /// Gives a request its place in a trace, where spans are exported, for its handler as well.
@@ -67,8 +74,8 @@ impl Logged {
         Some(context)
     }
 
-    /// Copies what is known of a request, where it may be recorded: `status` is that of its answer
-    /// where there is one already.
+    /// Copies what is known of a request whose answer is still to come, where it may be recorded:
+    /// `status` is that of the answer where its head is there already.
     pub(super) fn note(
         &mut self,
         site: &Site,
@@ -76,17 +83,59 @@ impl Logged {
         asked: &Asked<'_>,
         route: Activity,
     ) {
-        let Some(recorder) = &site.tally.recorder else { return };
-        let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
-        let Some(chosen) = recorder.choose(status, is_sampled) else { return };
-        let client = client(site, asked.proxied.or(self.peer.as_ref()), asked);
+        let Some((recorder, chosen)) = chosen(site, status, asked) else { return };
+        let entry = self.entry(site, asked, route);
+        self.draft = Some(recorder.draft(chosen, &entry, self.text_of(entry.client)));
+    }
+
+    /// The answer is written, but for content that is still to be made: where it is whole, the
+    /// exchange is recorded at once, and nothing need be kept of it.
+    pub(super) fn note_answer(
+        &mut self,
+        site: &Site,
+        asked: &Asked<'_>,
+        route: Activity,
+        rest: &Rest,
+        outcome: &Outcome,
+    ) {
+        if matches!(rest, Rest::Stream { .. }) {
+            return self.note(site, Some(outcome.status), asked, route);
+        }
+        let Some((recorder, chosen)) = chosen(site, Some(outcome.status), asked) else { return };
+        let entry = self.entry(site, asked, route);
+        recorder.write(chosen, &entry, self.text_of(entry.client), outcome);
+    }
+
+    fn entry<'a>(&self, site: &'a Site, asked: &Asked<'a>, route: Activity) -> Entry<'a> {
+        let peer = asked.proxied.or(self.peer.as_ref());
         let route = site.table.names.get(route.index()).map_or("", String::as_str);
-        self.draft = Some(recorder.draft(chosen, &Entry { client, ..entry(asked, route) }));
+        entry(asked, client(site, peer, asked), route)
+    }
+
+    fn text_of(&mut self, client: Option<IpAddr>) -> &str {
+        if self.client != client {
+            self.client = client;
+            self.client_text.clear();
+            // A String takes everything that is written to it.
+            client.iter().for_each(|client| _ = write!(self.client_text, "{client}"));
+        }
+        &self.client_text
     }
 }
 
+/// What is to be recorded of a request, if anything, and by whom.
+fn chosen<'a>(
+    site: &'a Site,
+    status: Option<StatusCode>,
+    asked: &Asked<'_>,
+) -> Option<(&'a Recorder, Chosen)> {
+    let recorder = site.tally.recorder.as_ref()?;
+    let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
+    Some((recorder, recorder.choose(status, is_sampled)?))
+}
+
 /// The client's address: see [`ClientAddress`](crate::ClientAddress).
-fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<std::net::IpAddr> {
+fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<IpAddr> {
     let fields = asked.fields.iter().map(|field| {
         let name = std::str::from_utf8(field.name.of(asked.bytes)).unwrap_or_default();
         (name, field.value.of(asked.bytes))
@@ -94,7 +143,7 @@ fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<s
     site.proxy.client(peer.copied(), fields)
 }
 
-fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
+fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry<'a> {
     let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
     for field in asked.fields {
         let (name, value) = (field.name.of(asked.bytes), field.value.of(asked.bytes));
@@ -112,6 +161,7 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
         None => (traceparent.and_then(trace_of), 0, None),
     };
     Entry {
+        client,
         minor_version: u8::from(asked.head.version != Version::HTTP_10),
         method: asked.head.method.as_str().as_bytes(),
         target: asked.head.target.of(asked.bytes),
@@ -121,7 +171,6 @@ fn entry<'a>(asked: &Asked<'a>, route: &'a str) -> Entry<'a> {
         trace_id: trace_id.unwrap_or_default(),
         span_id,
         parent_id: parent_id.unwrap_or_default(),
-        ..Entry::default()
     }
 }
 
@@ -148,7 +197,7 @@ impl Conversation {
 
     /// A request was refused: where nothing is drafted of it, all that is known is who sent it.
     pub(super) fn log_refusal(&mut self, status: StatusCode, bytes: u64) {
-        let Some(logged) = &self.logged else { return };
+        let Some(logged) = &mut self.logged else { return };
         if logged.draft.is_some() {
             return self.log_answer(status, bytes);
         }
@@ -157,14 +206,19 @@ impl Conversation {
         let Some(chosen) = recorder.choose(Some(status), false) else { return };
         let peer = self.proxied.as_deref().or(logged.peer.as_ref());
         let client = peer.map(|address| address.ip().to_canonical());
-        let draft = recorder.draft(chosen, &Entry { client, ..Entry::default() });
+        let entry = Entry { client, ..Entry::default() };
+        let draft = recorder.draft(chosen, &entry, logged.text_of(client));
         self.began = self.shard.now();
         self.record(recorder, draft, status, bytes);
     }
 
     fn record(&self, recorder: &Recorder, draft: Draft, status: StatusCode, bytes: u64) {
         self.shard.ask_turn_end();
-        let ended_nanos = self.shard.wall_seconds() * 1_000_000_000;
-        recorder.finish(draft, &Outcome { ended_nanos, began: self.began, status, bytes });
+        recorder.finish(draft, &outcome(&self.shard, self.began, status, bytes));
     }
+}
+
+/// How an exchange has ended that began with the turn `began`.
+pub(super) fn outcome(shard: &Shard, began: Moment, status: StatusCode, bytes: u64) -> Outcome {
+    Outcome { ended_seconds: shard.wall_seconds(), began, status, bytes }
 }

@@ -176,15 +176,30 @@ fn a_successor_that_fails_is_an_error_and_the_old_one_serves_on() {
     let (process, file) = (site.process(), site.pid_file().display().to_string());
     std::fs::rename(site.folder.path().join("public"), site.folder.path().join("gone"))
         .expect("rename");
-    let (code, error) = restart(&["--pid-file", &file, "--timeout", "1"]);
+    let said = format!("corelane: process {process} serves on: the new process ended before");
+    // Each failure is told apart from the one before; none is waited for until the time is over.
+    for _ in 0..2 {
+        let (code, error) = restart(&["--pid-file", &file, "--timeout", "3600"]);
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.starts_with(&said), "{error}");
+        assert_eq!(site.process(), process);
+    }
+    // Who has only its number is told when the time is over.
+    let (code, error) = restart(&[&process.to_string(), "--timeout", "1"]);
     assert_eq!(code, Some(1), "{error}");
     let said = format!("corelane: process {process} still serves after 1 s");
     assert!(error.starts_with(&said), "{error}");
-    assert_eq!(site.process(), process);
     // Its directory is open, so it is served whatever its name is now.
     let socket = TcpStream::connect(site.address).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
     assert_eq!(exchange(&mut BufReader::new(socket), "Connection: close\r\n"), Some(true));
+    // What failed before is over with a restart that does not.
+    std::fs::rename(site.folder.path().join("gone"), site.folder.path().join("public"))
+        .expect("rename");
+    let (code, error) = restart(&["--pid-file", &file]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_ne!(site.process(), process);
+    assert!(!site.folder.path().join("pid.failed").exists());
 }
 
 #[test]

@@ -166,13 +166,18 @@ fn lines_name_the_client_behind_a_trusted_proxy() {
     let trusted = vec!["127.0.0.0/8".parse().expect("a network")];
     let proxy = ProxyConfig { trusted, ..ProxyConfig::default() };
     let server = TestServer::start_with(app, |config| config.proxy = proxy);
-    server.request(request("GET", "/", "X-Forwarded-For: 192.0.2.7\r\n"));
+    // One connection of the proxy's, for several clients and for itself.
+    let mut connection = server.connect();
+    let client = |field: &str| request("GET", "/", field);
+    connection.exchange(client("X-Forwarded-For: 192.0.2.7\r\n"));
+    connection.exchange(client("X-Forwarded-For: 2001:db8::1\r\n"));
+    connection.exchange(client(""));
+    connection.exchange(client("X-Forwarded-For: 192.0.2.8\r\n"));
+    drop(connection);
     server.request("GET / HTTP/1.1\r\n\r\n");
     let lines = lines_of(server, &kept);
-    assert_eq!(
-        (&lines[0]["client"], &lines[1]["client"]),
-        (&"192.0.2.7".into(), &"127.0.0.1".into())
-    );
+    let clients: Vec<_> = lines.iter().filter_map(|line| line["client"].as_str()).collect();
+    assert_eq!(clients, ["192.0.2.7", "2001:db8::1", "127.0.0.1", "192.0.2.8", "127.0.0.1"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use corelane::extract::Headers;
 use corelane::middleware::{Sampler, TraceContext, TraceContexts};
 use corelane::otel::Spans;
-use corelane::{App, Extension, Path, StatusCode, get, header, post};
+use corelane::{App, Extension, Path, StatusCode, get, header, post, sleep};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -102,7 +102,10 @@ fn called(path: &str, flags: &str) -> String {
 #[test]
 fn a_span_for_each_request_reaches_the_collector() {
     let collector = Collector::start(&[]);
-    let mine = async |context: Extension<TraceContext>| context.to_string();
+    let mine = async |context: Extension<TraceContext>| {
+        sleep(Duration::from_millis(3)).await;
+        context.to_string()
+    };
     let app = App::new()
         .route("/items/{id}", get(async |Path(_): Path<u32>| "item"))
         .route("/mine", get(mine))
@@ -150,6 +153,7 @@ fn a_span_for_each_request_reaches_the_collector() {
     assert_eq!(mine.field("traceparent"), Some(context));
     let own = format!("00-{}-{}-01", hex(&second.trace_id), hex(&second.span_id));
     assert_eq!((context, second.parent_span_id.is_empty()), (own.as_str(), true));
+    assert!(second.end_time_unix_nano - second.start_time_unix_nano >= 3_000_000, "{second:?}");
     let status = |span: &Span| span.status.as_ref().map_or(0, |status| status.code);
     assert_eq!(status(&spans[2]), SpanStatus::Error as i32);
     assert_eq!((status(&spans[3]), status(first)), (0, 0));

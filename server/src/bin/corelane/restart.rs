@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Has a running server start its program anew and hand its connections over, without losing one.
 ///
-/// With --pid-file it waits until the new process serves, with PID until the old one has ended.
+/// With --pid-file it waits until the new process serves, or the old one says why none does; with
+/// PID until the old one has ended.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The server's process number
@@ -53,11 +55,17 @@ fn restart(options: &Options) -> Result<(), String> {
     let process = process.ok_or_else(|| format!("{number} is no server's process number"))?;
     // By descriptor: the number may be somebody else's once the process has ended.
     let process = pidfd_open(process, PidfdFlags::empty()).map_err(refused)?;
+    let failure = options.pid_file.as_deref().map(Failure::beside);
     pidfd_send_signal(&process, Signal::USR2).map_err(refused)?;
-    wait(&process, number, options)
+    wait(&process, number, failure.as_ref(), options)
 }
 
-fn wait(process: &OwnedFd, number: i32, options: &Options) -> Result<(), String> {
+fn wait(
+    process: &OwnedFd,
+    number: i32,
+    failure: Option<&Failure>,
+    options: &Options,
+) -> Result<(), String> {
     let deadline = Instant::now() + Duration::from_secs(options.timeout);
     while Instant::now() < deadline {
         let has_ended = has_ended(process).map_err(|error| error.to_string())?;
@@ -69,11 +77,43 @@ fn wait(process: &OwnedFd, number: i32, options: &Options) -> Result<(), String>
             None if has_ended => return Ok(()),
             _ => {}
         }
+        if let Some(reason) = failure.and_then(Failure::reason) {
+            return Err(format!("process {number} serves on: {}", reason.trim()));
+        }
     }
     Err(format!(
         "process {number} still serves after {} s; its log says why, or what it still finishes",
         options.timeout
     ))
+}
+
+/// The file in which the old process says why there is no new one: `FILE.failed`.
+struct Failure {
+    path: PathBuf,
+    /// That of an earlier restart, by its inode: the server puts a new file in its place.
+    known: Option<u64>,
+}
+
+impl Failure {
+    fn beside(pid_file: &Path) -> Failure {
+        let mut path = pid_file.as_os_str().to_owned();
+        path.push(".failed");
+        let path = PathBuf::from(path);
+        let known = inode(&path);
+        Failure { path, known }
+    }
+
+    /// Why the restart failed, once it has.
+    fn reason(&self) -> Option<String> {
+        let found = inode(&self.path);
+        (found.is_some() && found != self.known)
+            .then(|| std::fs::read_to_string(&self.path).ok())
+            .flatten()
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    Some(path.metadata().ok()?.ino())
 }
 
 /// Whether the process has ended, after a wait of a look's period at most.

@@ -62,7 +62,8 @@ impl Entrance {
                 want,
                 self.flags,
                 no_signals,
-                0,
+                // Passed on the stack, where the upper half of an `int` would be left to chance.
+                0_usize,
             )
         };
         if entered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

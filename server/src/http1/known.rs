@@ -209,6 +209,9 @@ mod tests {
         check(Method::GET, new, &[connection, ("Upgrade", "websockets"), other], false);
         check(Method::GET, new, &[upgrade, other], false);
         check(Method::GET, new, &[("Connection", "keep-alive"), upgrade, other], false);
+        check(Method::GET, new, &[connection, ("Referer", "websocket"), other], false);
+        let variant = ("Sec-WebSocket-Variant", "8");
+        check(Method::GET, new, &[connection, upgrade, variant], false);
         check(Method::POST, new, &[connection, upgrade, other], false);
         check(Method::GET, old, &[connection, upgrade, other], false);
     }
@@ -219,6 +222,7 @@ mod tests {
         check(&[("Expect", "100-Continue")], new, true, Ok(true));
         check(&[("expect", "100-continue,")], new, true, Ok(true));
         check(&[("expect", "")], new, true, Ok(false));
+        check(&[("accept", "200-ok")], new, true, Ok(false));
         check(&[("expect", "200-ok")], new, true, Err(()));
         check(&[("expect", "100-continue, x")], new, true, Err(()));
         check(&[("expect", "200-ok")], old, false, Ok(false));

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use corelane::log::AccessLog;
+use corelane::log::{AccessLog, StandardError};
 use corelane::runtime::ShardConfig;
 use corelane::{Admin, App, Error, ServerConfig};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -63,7 +63,7 @@ fn start_log() -> Result<(), String> {
         Err(_) => Targets::new().with_default(LevelFilter::INFO),
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| StandardError)
         .with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())

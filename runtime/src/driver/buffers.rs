@@ -65,7 +65,7 @@ pub struct BufferPool {
     /// A stack: what was used last lies in a cache yet.
     returned: RefCell<Vec<BufferId>>,
     lent_count: Cell<usize>,
-    /// How many buffers the world is to have after each `lend`: `lent_count_min(..)..=count`.
+    /// How many buffers the world is to have after each `lend`: `LENT_COUNT_MIN..=count`.
     lent_target: Cell<usize>,
     /// Buffers that the world has filled in part since the last `lend`.
     partial_count: Cell<usize>,
@@ -75,17 +75,12 @@ pub struct BufferPool {
     period_left: Cell<u32>,
 }
 
-/// Bytes of the buffers that the world always has: they stay in a second-level cache, and are
-/// enough that a bulk transfer is seldom armed again.
-const LENT_BYTES_MIN: usize = 1 << 20;
+/// Buffers that the world always has, where there are as many: the kernel fills at most 32 for one
+/// connection in one go, and others shall find some then.
+const LENT_COUNT_MIN: usize = 48;
 
 /// Turns after which a demand that has fallen is believed.
 const PERIOD_TURNS: u32 = 4096;
-
-/// Of `count` buffers as many as the world always has.
-fn lent_count_min(count: usize, buffer_bytes: u32) -> usize {
-    (LENT_BYTES_MIN / buffer_bytes as usize).clamp(16, 64).min(count)
-}
 
 impl BufferPool {
     /// Between two buffers lies one cache line, so that the first lines of many buffers do not all
@@ -120,7 +115,7 @@ impl BufferPool {
             records: vec![Cell::new(record); usize::from(count)].into_boxed_slice(),
             returned: RefCell::new((0..count).map(BufferId).collect()),
             lent_count: Cell::new(0),
-            lent_target: Cell::new(lent_count_min(count.into(), buffer_bytes)),
+            lent_target: Cell::new(LENT_COUNT_MIN.min(usize::from(count))),
             partial_count: Cell::new(0),
             demand: Cell::new(0),
             period_left: Cell::new(PERIOD_TURNS),
@@ -183,9 +178,8 @@ impl BufferPool {
         self.period_left.set(self.period_left.get() - 1);
         let is_over = self.period_left.get() == 0;
         if demand * 2 > self.lent_target.get() || is_over {
-            let count = self.records.len();
-            let least = lent_count_min(count, self.buffer_bytes);
-            self.lent_target.set((demand * 2).clamp(least, count));
+            let least = LENT_COUNT_MIN.min(self.records.len());
+            self.lent_target.set((demand * 2).clamp(least, self.records.len()));
         }
         if is_over {
             self.period_left.set(PERIOD_TURNS);
@@ -456,16 +450,16 @@ mod tests {
     #[test]
     fn as_many_are_lent_as_are_needed_twice_over() {
         let pool = Rc::new(BufferPool::new(1024, 16));
-        assert_eq!(lent_after(&pool, 5, 10), 64);
+        assert_eq!(lent_after(&pool, 5, 10), LENT_COUNT_MIN);
         assert_eq!(lent_after(&pool, 200, 10), 400);
         assert_eq!(lent_after(&pool, 700, 10), 1024);
-        assert_eq!(lent_after(&pool, 1, 3 * PERIOD_TURNS), 64);
+        assert_eq!(lent_after(&pool, 1, 3 * PERIOD_TURNS), LENT_COUNT_MIN);
     }
 
     #[test]
     fn full_buffers_are_no_demand() {
         let pool = Rc::new(BufferPool::new(1024, 1));
-        assert_eq!(lent_after(&pool, 64, 10), 64);
+        assert_eq!(lent_after(&pool, LENT_COUNT_MIN, 10), LENT_COUNT_MIN);
     }
 
     #[test]

@@ -247,6 +247,7 @@ impl Direct {
             done.push(completion);
         } else {
             place.inspect(|place| self.places.give_back(*place));
+            // Descriptors may be what it lacked.
             self.kept.clear();
         }
         let acceptor = self.acceptor(token).expect("it has an accept in flight");
@@ -304,6 +305,7 @@ impl Direct {
         let Errand { place, purpose } = self.errands.remove(index);
         // SAFETY: the kernel has just made the descriptor for us.
         let installed = (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) });
+        // Those that are kept may be what it lacked.
         if let (None, Some(place), false) = (&installed, place, self.kept.is_empty()) {
             self.kept.clear();
             return self.begin_errand(place, purpose);

@@ -10,6 +10,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::StandardError;
+
 /// How an event is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EventFormat {
@@ -47,7 +49,7 @@ impl fmt::Display for EventFormat {
 }
 
 /// Writes events to standard error for the rest of the process's life: for programs that have no
-/// `tracing` subscriber of their own.
+/// `tracing` subscriber of their own. Nobody waits for it: see [`StandardError`].
 ///
 /// `filter` says how much, such as `warn` or `info,corelane_runtime=debug`.
 ///
@@ -57,12 +59,12 @@ pub fn log_events(format: EventFormat, filter: &str) -> Result<(), ConfigError> 
     let filter: Targets = filter.parse().map_err(|error| {
         ConfigError::new("log", format!("{filter:?} is not understood: {error}"))
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| StandardError);
     let lines = match format {
         EventFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         EventFormat::Json => lines.json().flatten_event(true).boxed(),
         EventFormat::Logfmt => {
-            tracing_logfmt::builder().layer().with_writer(std::io::stderr).boxed()
+            tracing_logfmt::builder().layer().with_writer(|| StandardError).boxed()
         }
     };
     let started = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

@@ -13,6 +13,7 @@ mod format;
 mod lines;
 mod sink;
 mod stamp;
+mod unwaited;
 mod writer;
 
 pub use access::AccessLog;
@@ -20,4 +21,5 @@ pub use access::AccessLog;
 pub use events::{EventFormat, log_events};
 pub use format::AccessFormat;
 pub(crate) use lines::{LineDraft, Lines, Wish};
+pub use unwaited::StandardError;
 pub(crate) use writer::{Writer, start};

@@ -244,12 +244,14 @@ fn the_admin_address_is_where_it_is_told_and_nowhere_else() {
     assert_eq!(config["program"]["directory"], path);
     assert_eq!(config["program"]["access_log"], log_path);
     // Nobody has asked for one: its second line is the last.
-    let (mut server, mut lines) = start(&[]);
-    assert!(lines.next().is_some_and(|line| line.contains(" listens on ")));
-    let pid = rustix::process::Pid::from_child(&server.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
-    assert_eq!(server.0.wait().expect("wait").code(), Some(0));
-    assert!(lines.last().is_some_and(|line| line.starts_with("files of ")));
+    for arguments in [&[][..], &["--admin", "none"]] {
+        let (mut server, mut lines) = start(arguments);
+        assert!(lines.next().is_some_and(|line| line.contains(" listens on ")));
+        let pid = rustix::process::Pid::from_child(&server.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
+        assert_eq!(server.0.wait().expect("wait").code(), Some(0));
+        assert!(lines.last().is_some_and(|line| line.starts_with("files of ")));
+    }
     assert_eq!(ends(&["serve", path, "--admin", "nowhere"]).0, Some(2));
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use corelane::middleware::compression;
@@ -36,9 +37,9 @@ pub(crate) struct Options {
     /// Compresses text for clients that take zstd, gzip or br
     #[arg(long)]
     compress: bool,
-    /// Where metrics, health and a live page are: IP:PORT or unix:PATH [default: nowhere]
-    #[arg(long, value_name = "ADDR")]
-    admin: Option<Address>,
+    /// Where metrics, health and a live page are: IP:PORT, unix:PATH or none
+    #[arg(long, value_name = "ADDR", default_value = "none")]
+    admin: AdminAt,
     /// Keeps the process's number in this file, for corelane restart
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -47,6 +48,25 @@ pub(crate) struct Options {
     quiet: bool,
     #[command(flatten)]
     access: AccessOptions,
+}
+
+/// Where the admin address is.
+#[derive(Clone, Debug)]
+enum AdminAt {
+    Nowhere,
+    At(Address),
+}
+
+impl FromStr for AdminAt {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<AdminAt, ConfigError> {
+        if text == "none" {
+            return Ok(AdminAt::Nowhere);
+        }
+        let address = text.parse().map(AdminAt::At);
+        address.map_err(|error: ConfigError| ConfigError::new("admin", error.problem))
+    }
 }
 
 impl Options {
@@ -68,7 +88,8 @@ impl Options {
     }
 
     fn admin(&self) -> Option<Admin> {
-        let admin = Admin::new(self.admin.clone()?).show("directory", self.directory.display());
+        let AdminAt::At(address) = &self.admin else { return None };
+        let admin = Admin::new(address.clone()).show("directory", self.directory.display());
         Some(match self.access.file() {
             Some(file) => admin.show("access_log", file.display()),
             None => admin,

@@ -264,6 +264,7 @@ fn responses() -> App {
             "/upgrade",
             get(async || (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], "no")),
         )
+        .route("/offer", get(async || ([(header::UPGRADE, "h2c")], "or newer")))
         .route("/close", get(async || ([(header::CONNECTION, "x, Close")], "last")))
         .route("/stream", get(async || BodyStream::new(pieces())))
         .route("/sized", get(async || BodyStream::new(pieces()).with_size(11)))
@@ -298,7 +299,7 @@ fn responses() -> App {
 
 const OWN_TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "a/b")];
 
-const OWN_FIELDS: [(HeaderName, &str); 7] = [
+const OWN_FIELDS: [(HeaderName, &str); 9] = [
     (header::CONTENT_LENGTH, "99"),
     (header::TRANSFER_ENCODING, "chunked"),
     (header::DATE, "never"),
@@ -306,6 +307,8 @@ const OWN_FIELDS: [(HeaderName, &str); 7] = [
     (header::SET_COOKIE, "a=1"),
     (header::SET_COOKIE, "b=2"),
     (header::CONTENT_TYPE, "a/b"),
+    (HeaderName::from_static("keep-alive"), "timeout=5"),
+    (HeaderName::from_static("proxy-connection"), "keep-alive"),
 ];
 
 /// Eleven bytes.
@@ -404,7 +407,9 @@ fn fields_of_the_application_do_not_touch_the_framing() {
     let mut client = server.connect();
     let response = client.exchange(support::get("/value"));
     assert_eq!(response.field("content-length"), Some("5"));
-    assert_eq!(response.field("transfer-encoding"), None);
+    for name in ["transfer-encoding", "keep-alive", "proxy-connection"] {
+        assert_eq!(response.field(name), None);
+    }
     assert_eq!(response.field("server"), Some("corelane"));
     assert_ne!(response.field("date"), Some("never"));
     assert_eq!(response.fields.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
@@ -421,6 +426,8 @@ fn fields_of_the_application_do_not_touch_the_framing() {
     let upgrade = client.exchange(support::get("/upgrade"));
     assert_eq!(upgrade.field("connection"), Some("upgrade"));
     assert_eq!((upgrade.status, upgrade.field("upgrade")), (426, Some("websocket")));
+    let offer = client.exchange(support::get("/offer"));
+    assert_eq!((offer.status, offer.field("connection")), (200, Some("upgrade")));
     let last = client.exchange(support::get("/close"));
     assert!(last.says_close());
     client.expect_closed();
@@ -491,7 +498,7 @@ fn what_no_handler_answers() {
         assert_eq!(response.field("allow"), allow, "{method} {path}");
     }
     let response = client.exchange(request("POST", "/get", ""));
-    assert_eq!(response.detail(), "GET, HEAD, OPTIONS is allowed here");
+    assert_eq!(response.detail(), "allowed here: GET, HEAD, OPTIONS");
     assert_eq!(client.exchange(request("HEAD", "/both", "")).field("content-length"), Some("3"));
     server.stop();
 }

@@ -274,12 +274,15 @@ impl<'a> Responder<'a> {
     }
 
     /// The status that counts. An interim one is no answer: the peer would wait for the real one.
+    /// RFC 9110 section 15: from 600 on there is none.
     fn final_status(&mut self, status: StatusCode) -> StatusCode {
         let status = self.status.take().unwrap_or(status);
-        if !status.is_informational() {
-            return status;
-        }
-        tracing::error!(%status, route = route(), "a handler answered with an interim status");
+        let kind = match status.as_u16() {
+            200..600 => return status,
+            ..200 => "an interim status",
+            600.. => "a status that HTTP does not have",
+        };
+        tracing::error!(%status, route = route(), "a handler answered with {kind}");
         StatusCode::INTERNAL_SERVER_ERROR
     }
 

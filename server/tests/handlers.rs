@@ -243,6 +243,8 @@ fn responses() -> App {
         .route("/reset", get(async || (StatusCode::RESET_CONTENT, "not sent")))
         .route("/cached", get(async || (StatusCode::NOT_MODIFIED, "not sent")))
         .route("/interim", get(async || StatusCode::SWITCHING_PROTOCOLS))
+        .route("/last-of-all", get(async || StatusCode::from_u16(599).unwrap()))
+        .route("/beyond", get(async || StatusCode::from_u16(600).unwrap()))
         .route("/ok", get(async || Ok::<_, Problem>("fine")))
         .route(
             "/err",
@@ -436,9 +438,11 @@ fn fields_of_the_application_do_not_touch_the_framing() {
 
 /// An interim status as an answer would leave the peer waiting for the real one.
 #[test]
-fn an_interim_status_is_no_answer() {
+fn an_interim_status_is_no_answer_nor_is_one_that_there_is_not() {
     let server = TestServer::start(responses());
     assert_eq!(server.get("/interim").status, 500);
+    assert_eq!(server.get("/last-of-all").status, 599);
+    assert_eq!(server.get("/beyond").status, 500);
     server.stop();
 }
 

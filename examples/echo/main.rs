@@ -54,13 +54,22 @@ fn lines<A: 'static>(handler: impl corelane::Handler<A>) -> MethodRouter {
     get(handler.clone()).post(handler)
 }
 
-/// The body, with the type that it came with.
+/// The body, with the type that it came with, if that is one.
 async fn body(Headers(fields): Headers, body: Bytes) -> Response {
     let mut response = body.into_response();
-    if let Some(content_type) = fields.get(header::CONTENT_TYPE) {
+    if let Some(content_type) = fields.get(header::CONTENT_TYPE).filter(|value| is_type(value)) {
         response.headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
     response
+}
+
+/// RFC 9110 section 8.3.1: a media type is two tokens; what follows them is passed on as it is.
+fn is_type(value: &HeaderValue) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_tchar);
+    let essence = value.to_str().ok().and_then(|text| text.split(';').next());
+    let parts = essence.and_then(|essence| essence.trim().split_once('/'));
+    parts.is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
 /// The request's fields as `Name: value`, in the letter case and the order in which they came.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use corelane::runtime::{ShardConfig, sleep};
 use corelane::{
     App, BodyChunk, BodyStream, Event, Events, IntoResponse, LastEventId, Path, RequestBody,
-    RequestBodyError, get, post,
+    RequestBodyError, get, header, post,
 };
 use futures_util::{StreamExt, stream};
 
@@ -47,8 +47,16 @@ async fn lines(mut body: RequestBody) -> Result<String, RequestBodyError> {
 }
 
 /// The answer is made of the body: each piece goes back before the next one is received.
-async fn echo(body: RequestBody) -> BodyStream {
-    BodyStream::new(body.map(|chunk| chunk.map(BodyChunk::into_bytes)))
+async fn echo(body: RequestBody) -> impl IntoResponse {
+    typed(
+        "application/octet-stream",
+        BodyStream::new(body.map(|chunk| chunk.map(BodyChunk::into_bytes))),
+    )
+}
+
+/// What a stream is made of only its handler knows (RFC 9110 section 8.3).
+fn typed(media: &'static str, content: BodyStream) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, media)], content)
 }
 
 /// Events that a browser takes up again where it lost them.
@@ -62,24 +70,25 @@ async fn ticks(LastEventId(last): LastEventId) -> impl IntoResponse {
 }
 
 /// Without a size: chunked. The stream need not be `Send`; it runs on its connection's shard.
-async fn countdown(Path(from): Path<u16>) -> BodyStream {
-    BodyStream::new(stream::unfold(Some(from), |left| async move {
+async fn countdown(Path(from): Path<u16>) -> impl IntoResponse {
+    let lines = stream::unfold(Some(from), |left| async move {
         let left = left?;
         let line = Bytes::from(format!("{left}\n"));
         if left > 0 {
             sleep(Duration::from_millis(100)).await;
         }
         Some((Ok::<_, Infallible>(line), left.checked_sub(1)))
-    }))
+    });
+    typed("text/plain", BodyStream::new(lines))
 }
 
 /// With a size: `Content-Length`, and the client can show how far it is.
-async fn zeros(Path(size): Path<u64>) -> BodyStream {
+async fn zeros(Path(size): Path<u64>) -> impl IntoResponse {
     static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
     let pieces = stream::unfold(size, |left| async move {
         let piece = &ZEROS[..ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
         let rest = left - piece.len() as u64;
         (left > 0).then(|| (Ok::<_, Infallible>(Bytes::from_static(piece)), rest))
     });
-    BodyStream::new(pieces).with_size(size)
+    typed("application/octet-stream", BodyStream::new(pieces).with_size(size))
 }

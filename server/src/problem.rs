@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::http1::encode;
 use crate::json::{Json, write_json};
 use crate::response::{IntoResponse, Responder, Response};
 
@@ -33,7 +34,10 @@ pub struct Problem {
 impl Problem {
     /// A problem that says no more than its status.
     pub fn new(status: StatusCode) -> Problem {
-        let title = status.canonical_reason().unwrap_or("Unknown");
+        let title = match encode::reason(status) {
+            "" => "Unknown",
+            reason => reason,
+        };
         Problem { r#type: "about:blank", title, status: status.as_u16(), detail: None, field: None }
     }
 

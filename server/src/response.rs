@@ -23,7 +23,7 @@ pub struct Response {
     /// The fields. Those about framing and the connection are the server's own business and are
     /// left out when the response is sent: `Content-Length` (save of a response to HEAD that has no
     /// content to be measured), `Transfer-Encoding`, `Trailer`, `Connection` (save `close`, which
-    /// is obeyed), `Date` and `Server`.
+    /// is obeyed), `Keep-Alive`, `Proxy-Connection`, `Date` and `Server`.
     pub headers: HeaderMap,
     /// The content.
     pub body: Body,
@@ -274,12 +274,15 @@ impl<'a> Responder<'a> {
     }
 
     /// The status that counts. An interim one is no answer: the peer would wait for the real one.
+    /// RFC 9110 section 15: from 600 on there is none.
     fn final_status(&mut self, status: StatusCode) -> StatusCode {
         let status = self.status.take().unwrap_or(status);
-        if !status.is_informational() {
-            return status;
-        }
-        tracing::error!(%status, route = route(), "a handler answered with an interim status");
+        let kind = match status.as_u16() {
+            200..600 => return status,
+            ..200 => "an interim status",
+            600.. => "a status that HTTP does not have",
+        };
+        tracing::error!(%status, route = route(), "a handler answered with {kind}");
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
@@ -292,13 +295,13 @@ impl<'a> Responder<'a> {
         let headers = self.headers.take().map(|headers| self.obeyed(headers, rule));
         encode::status_line(self.out, status);
         self.out.extend_from_slice(self.common);
-        if status == StatusCode::UPGRADE_REQUIRED {
+        let has = |name| headers.as_ref().is_some_and(|all| all.contains_key(name));
+        if has(header::UPGRADE) {
             encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
         } else {
             encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
         }
-        let has_type = headers.as_ref().is_some_and(|all| all.contains_key(header::CONTENT_TYPE));
-        if !content_type.is_empty() && !has_type && rule.may_have_length() {
+        if !content_type.is_empty() && !has(header::CONTENT_TYPE) && rule.may_have_length() {
             self.out.extend_from_slice(b"content-type: ");
             self.out.extend_from_slice(content_type.as_bytes());
             self.out.extend_from_slice(b"\r\n");
@@ -369,7 +372,7 @@ fn drop_repeated_fields(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the server writes the field itself.
+/// Whether the server writes the field itself, or nobody does.
 fn is_ours(name: &HeaderName) -> bool {
     const OURS: [HeaderName; 6] = [
         header::CONTENT_LENGTH,
@@ -379,5 +382,6 @@ fn is_ours(name: &HeaderName) -> bool {
         header::DATE,
         header::SERVER,
     ];
-    OURS.contains(name)
+    // RFC 9110 section 7.6.1: two are about a connection, and a handler has them from another one.
+    OURS.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }

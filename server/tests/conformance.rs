@@ -19,7 +19,7 @@ const BEHIND: &[u8] = b"GET /behind HTTP/1.1\r\nHost: h\r\n\r\n";
 const BYTEWISE_BYTES_MAX: usize = 2048;
 
 /// Every method that a vector uses.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 11] = [
     "!#$%&'*+-.^_`|~09",
     "BREW",
     "DELETE",
@@ -28,6 +28,7 @@ const METHODS: [&str; 10] = [
     "OPTIONS",
     "POST",
     "PUT",
+    "TRACE",
     "get",
     "GET",
 ];

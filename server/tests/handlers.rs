@@ -243,6 +243,8 @@ fn responses() -> App {
         .route("/reset", get(async || (StatusCode::RESET_CONTENT, "not sent")))
         .route("/cached", get(async || (StatusCode::NOT_MODIFIED, "not sent")))
         .route("/interim", get(async || StatusCode::SWITCHING_PROTOCOLS))
+        .route("/last-of-all", get(async || StatusCode::from_u16(599).unwrap()))
+        .route("/beyond", get(async || StatusCode::from_u16(600).unwrap()))
         .route("/ok", get(async || Ok::<_, Problem>("fine")))
         .route(
             "/err",
@@ -264,6 +266,7 @@ fn responses() -> App {
             "/upgrade",
             get(async || (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], "no")),
         )
+        .route("/offer", get(async || ([(header::UPGRADE, "h2c")], "or newer")))
         .route("/close", get(async || ([(header::CONNECTION, "x, Close")], "last")))
         .route("/stream", get(async || BodyStream::new(pieces())))
         .route("/sized", get(async || BodyStream::new(pieces()).with_size(11)))
@@ -298,7 +301,7 @@ fn responses() -> App {
 
 const OWN_TYPE: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "a/b")];
 
-const OWN_FIELDS: [(HeaderName, &str); 7] = [
+const OWN_FIELDS: [(HeaderName, &str); 9] = [
     (header::CONTENT_LENGTH, "99"),
     (header::TRANSFER_ENCODING, "chunked"),
     (header::DATE, "never"),
@@ -306,6 +309,8 @@ const OWN_FIELDS: [(HeaderName, &str); 7] = [
     (header::SET_COOKIE, "a=1"),
     (header::SET_COOKIE, "b=2"),
     (header::CONTENT_TYPE, "a/b"),
+    (HeaderName::from_static("keep-alive"), "timeout=5"),
+    (HeaderName::from_static("proxy-connection"), "keep-alive"),
 ];
 
 /// Eleven bytes.
@@ -404,7 +409,9 @@ fn fields_of_the_application_do_not_touch_the_framing() {
     let mut client = server.connect();
     let response = client.exchange(support::get("/value"));
     assert_eq!(response.field("content-length"), Some("5"));
-    assert_eq!(response.field("transfer-encoding"), None);
+    for name in ["transfer-encoding", "keep-alive", "proxy-connection"] {
+        assert_eq!(response.field(name), None);
+    }
     assert_eq!(response.field("server"), Some("corelane"));
     assert_ne!(response.field("date"), Some("never"));
     assert_eq!(response.fields.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
@@ -421,6 +428,8 @@ fn fields_of_the_application_do_not_touch_the_framing() {
     let upgrade = client.exchange(support::get("/upgrade"));
     assert_eq!(upgrade.field("connection"), Some("upgrade"));
     assert_eq!((upgrade.status, upgrade.field("upgrade")), (426, Some("websocket")));
+    let offer = client.exchange(support::get("/offer"));
+    assert_eq!((offer.status, offer.field("connection")), (200, Some("upgrade")));
     let last = client.exchange(support::get("/close"));
     assert!(last.says_close());
     client.expect_closed();
@@ -429,9 +438,11 @@ fn fields_of_the_application_do_not_touch_the_framing() {
 
 /// An interim status as an answer would leave the peer waiting for the real one.
 #[test]
-fn an_interim_status_is_no_answer() {
+fn an_interim_status_is_no_answer_nor_is_one_that_there_is_not() {
     let server = TestServer::start(responses());
     assert_eq!(server.get("/interim").status, 500);
+    assert_eq!(server.get("/last-of-all").status, 599);
+    assert_eq!(server.get("/beyond").status, 500);
     server.stop();
 }
 
@@ -491,7 +502,7 @@ fn what_no_handler_answers() {
         assert_eq!(response.field("allow"), allow, "{method} {path}");
     }
     let response = client.exchange(request("POST", "/get", ""));
-    assert_eq!(response.detail(), "GET, HEAD, OPTIONS is allowed here");
+    assert_eq!(response.detail(), "allowed here: GET, HEAD, OPTIONS");
     assert_eq!(client.exchange(request("HEAD", "/both", "")).field("content-length"), Some("3"));
     server.stop();
 }

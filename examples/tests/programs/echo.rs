@@ -27,6 +27,12 @@ const ROWS: &[(&str, u16, Option<&str>, &str)] = &[
         Some("application/octet-stream"),
         "abc",
     ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a b/c\r\nContent-Length: 3\r\n\r\nabc",
+        200,
+        Some("application/octet-stream"),
+        "abc",
+    ),
     ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 200, None, ""),
     (
         "GET /echo HTTP/1.1\r\nHost:  a:1\t\r\nX-B: 1\r\nx-b:2\r\nX-Empty:\r\n\r\n",

@@ -112,6 +112,7 @@ fn streaming() {
     assert_eq!(client.response().text(), "30000 lines\n");
     let countdown = client.get("/countdown/3");
     assert_eq!(countdown.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(countdown.header("content-type"), Some("text/plain"));
     assert_eq!(countdown.text(), "3\n2\n1\n0\n");
     let zeros = client.get("/zeros/1000000");
     assert_eq!(zeros.header("content-length"), Some("1000000"));

@@ -25,6 +25,11 @@ pub(crate) enum Selection {
 /// 14.2). Ranges that overlap or touch become one, in the order of their starts then, so that no
 /// request gets more bytes than there are (section 14.2 again).
 pub(crate) fn select(value: &[u8], size: u64) -> Selection {
+    // RFC 9110 section 14.2 lets Range be ignored where there is nothing. Clients that ask for the
+    // first bytes of whatever there is then learn that there are none, and not that they erred.
+    if size == 0 {
+        return Selection::Whole;
+    }
     let Some(set) = range_set(value) else { return Selection::Whole };
     let (mut count, mut ranges) = (0, Vec::new());
     for spec in set.split(|octet| *octet == b',').map(<[u8]>::trim_ascii) {
@@ -150,8 +155,8 @@ mod tests {
         }
         // One that can be satisfied is enough.
         check("bytes=-0,5-6,1000-", One(5..7));
-        for value in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
-            assert_eq!(select(value.as_bytes(), 0), Unsatisfiable, "{value} of nothing");
+        for value in ["bytes=0-", "bytes=-1", "bytes=0-0", "bytes=-0"] {
+            assert_eq!(select(value.as_bytes(), 0), Whole, "{value} of nothing");
         }
     }
 

@@ -10,7 +10,7 @@ use corelane_runtime::{Moment, Shard};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::answer::{error_page, outcome, response};
-use super::asked::{Asked, AskedOwned};
+use super::asked::{Asked, AskedOwned, Values};
 use super::cache::Kept;
 use super::content::read_whole;
 use super::listing::{CONTENT_SECURITY_POLICY, Entry, page};
@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::stored::{Content, Sibling, Stored, Time};
 use crate::body::Body;
 use crate::coding::{Acceptable, Coding};
+use crate::middleware::tagged;
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Response};
 
@@ -128,7 +129,11 @@ impl FileSite {
                 let root = self.root();
                 let (settings, key) = (Arc::clone(&self.settings), path.clone().into_owned());
                 let listed = offload(move || list(&root, &settings, &key, &directory)).await?;
-                Ok(listing(&wanted.target, listed, !path.is_empty()))
+                let asked = wanted.asked.borrow();
+                let all =
+                    |values: &Values<'_>| values.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+                let listing = listing(&wanted.target, listed, !path.is_empty());
+                Ok(tagged(listing, &all(&asked.if_match), &all(&asked.if_none_match)))
             }
             Look::File(found) => {
                 let stored = self.stored(&path, found, None).await?;

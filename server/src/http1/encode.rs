@@ -91,8 +91,19 @@ fn unusual_status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase of a status, as RFC 9110 section 15 recommends it; empty for an unknown one.
+///
+/// The `http` crate has two that are of RFC 7231.
+pub fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+        StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",
+        _ => status.canonical_reason().unwrap_or_default(),
+    }
 }
 
 /// Appends one field. The types are the guarantee that neither part can split the response.
@@ -231,7 +242,12 @@ mod tests {
             let mut response = httparse::Response::new(&mut fields);
             assert!(response.parse(&out).unwrap().is_complete());
             assert_eq!((response.version, response.code), (Some(1), Some(code)));
-            assert_eq!(response.reason, Some(status.canonical_reason().unwrap_or_default()));
+            let expected = match code {
+                413 => "Content Too Large",
+                422 => "Unprocessable Content",
+                _ => status.canonical_reason().unwrap_or_default(),
+            };
+            assert_eq!(response.reason, Some(expected));
         }
     }
 

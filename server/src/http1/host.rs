@@ -93,6 +93,9 @@ mod tests {
         for bad in ["", ":80", "a:x", "a:70000", "a:123456", "a:1:2", "u@a", "a/b", "a b", "a,b"] {
             check(bad, false);
         }
+        for bad in ["%4g", "%g4", "a%4", "a%"] {
+            check(bad, false);
+        }
         for bad in ["[", "[]", "[::1", "::1", "[::1]x", "[::g]", "[fe80::1%25e]", "[v1.a]", "%4"] {
             check(bad, false);
         }

@@ -39,10 +39,10 @@ pub(super) static TOKEN: Octets = Octets(table(b"!#$%&'*+-.^_`|~", b"", Class::A
 pub(super) static TARGET: Octets = Octets(table(b"", b"#\\\x7f", Class::Visible));
 
 // RFC 9110 section 5.5: field-value holds VCHAR, obs-text, SP and HTAB.
-pub(super) static FIELD_VALUE: Octets = Octets(table(b"\t ", b"\x7f", Class::VisibleAndText));
+pub(super) static FIELD_VALUE: Octets = Octets(table(b"\t", b"\x7f", Class::Text));
 
 // RFC 9110 section 5.6.4: qdtext is what a quoted string holds but the quote and the backslash.
-pub(super) static QUOTED: Octets = Octets(table(b"\t ", b"\"\\\x7f", Class::VisibleAndText));
+pub(super) static QUOTED: Octets = Octets(table(b"\t", b"\"\\\x7f", Class::Text));
 
 // RFC 3986 section 3.2.2: reg-name is unreserved and sub-delims ("%" is looked at apart). The comma
 // is left out by our own ruling: `Host: a,b` is two hosts folded together more often than a name.
@@ -52,7 +52,7 @@ pub(super) static HOST_NAME: Octets = Octets(table(b"-._~!$&'()*+;=", b"", Class
 enum Class {
     Alphanumeric,
     Visible,
-    VisibleAndText,
+    Text,
 }
 
 const fn table(with: &[u8], without: &[u8], class: Class) -> [bool; 256] {
@@ -62,7 +62,7 @@ const fn table(with: &[u8], without: &[u8], class: Class) -> [bool; 256] {
         set[octet] = match class {
             Class::Alphanumeric => (octet as u8).is_ascii_alphanumeric(),
             Class::Visible => octet > 0x20 && octet < 0x80,
-            Class::VisibleAndText => octet > 0x20,
+            Class::Text => octet >= 0x20,
         };
         octet += 1;
     }

@@ -1,5 +1,6 @@
 //! The protocol core as a whole: what a byte stream is, however it was cut into reads.
 
+mod misspelt;
 mod random;
 
 use super::connection::Connection;

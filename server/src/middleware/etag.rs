@@ -34,7 +34,9 @@ impl Middleware for EntityTags {
     }
 }
 
-fn tagged(mut response: Response, wanted: &[Vec<u8>], known: &[Vec<u8>]) -> Response {
+/// The response with the tag of its content, or what the values of If-Match, `wanted`, and of
+/// If-None-Match, `known`, make of it.
+pub(crate) fn tagged(mut response: Response, wanted: &[Vec<u8>], known: &[Vec<u8>]) -> Response {
     let Body::Bytes(content) = &response.body else { return response };
     if response.status != StatusCode::OK || response.headers.contains_key(header::ETAG) {
         return response;

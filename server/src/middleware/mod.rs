@@ -39,6 +39,7 @@ pub use chain::{Inner, Layer, Middleware, per_shard};
 pub use compression::{Compression, Decompression, compression, decompression};
 pub use cors::Cors;
 pub use etag::EntityTags;
+pub(crate) use etag::tagged;
 pub use from_fn::{FromFn, FunctionOfNext, Next, from_fn};
 pub use rate_limit::RateLimit;
 pub use reply::Reply;

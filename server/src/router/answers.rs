@@ -45,7 +45,7 @@ pub(super) fn other_method(allow: HeaderValue) -> Rc<dyn Endpoint> {
             return Response::new(StatusCode::NO_CONTENT).with_header(header::ALLOW, allow.clone());
         }
         // RFC 9110 section 15.5.6: a 405 must list what is allowed.
-        let detail = format!("{} is allowed here", allow.to_str().unwrap_or_default());
+        let detail = format!("allowed here: {}", allow.to_str().unwrap_or_default());
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail(detail);
         problem.into_response().with_header(header::ALLOW, allow.clone())
     })

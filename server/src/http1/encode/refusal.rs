@@ -2,7 +2,7 @@
 
 use http::{StatusCode, Version};
 
-use super::{CONNECTION_CLOSE, LengthSlot, connection_to_upgrade, status_line};
+use super::{CONNECTION_CLOSE, LengthSlot, connection_to_upgrade, reason, status_line};
 use crate::http1::ProtocolError;
 
 /// Appends the whole response to a refused request: status, fields, and an RFC 9457 problem.
@@ -42,7 +42,7 @@ pub fn refusal(
 // sentences need no escaping: a test beside them holds them to that.
 fn problem(out: &mut Vec<u8>, status: StatusCode, detail: &str) {
     out.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":\"");
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\",\"status\":");
     out.extend_from_slice(status.as_str().as_bytes());
     out.extend_from_slice(b",\"detail\":\"");

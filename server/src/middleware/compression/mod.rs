@@ -118,13 +118,22 @@ impl Middleware for Compressor {
 impl Shared {
     fn compress(&self, mut response: Response, acceptable: &Acceptable) -> Response {
         let coding = acceptable.choose(self.settings.codings.iter().copied());
-        if response.status == StatusCode::NOT_MODIFIED {
-            // What it is about may have gone out compressed, with a weak tag.
-            if coding.is_some() {
-                weaken_tag(&mut response.headers);
+        match response.status {
+            // RFC 9110 section 15.4.5: what it is about is not known here, so its 200 may have been
+            // chosen by Accept-Encoding, and may have gone out compressed, with a weak tag.
+            StatusCode::NOT_MODIFIED => {
+                if coding.is_some() {
+                    weaken_tag(&mut response.headers);
+                }
                 add_vary(&mut response.headers, "accept-encoding");
+                return response;
             }
-            return response;
+            // RFC 9110 section 15.3.7: Vary is there if the whole would have had it.
+            StatusCode::PARTIAL_CONTENT if may_be_coded(&response.headers) => {
+                add_vary(&mut response.headers, "accept-encoding");
+                return response;
+            }
+            _ => {}
         }
         let bytes_min = if acceptable.refuses_identity() { 1 } else { self.settings.bytes_min };
         if !is_compressible(&response, bytes_min) {
@@ -183,8 +192,17 @@ fn is_compressible(response: &Response, bytes_min: usize) -> bool {
         || headers.contains_key(header::CONTENT_ENCODING)
         || headers.contains_key(header::CONTENT_RANGE)
         || contains_token(headers, &header::CACHE_CONTROL, "no-transform");
-    let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    is_large && !is_fixed && media.is_some_and(is_text_at_heart)
+    is_large && !is_fixed && media(headers).is_some_and(is_text_at_heart)
+}
+
+/// Whether the whole, of which this is a part or several, may have been compressed.
+fn may_be_coded(headers: &HeaderMap) -> bool {
+    let is_several = |media: &[u8]| media.starts_with(b"multipart/byteranges");
+    media(headers).is_some_and(|media| is_text_at_heart(media) || is_several(media))
+}
+
+fn media(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes)
 }
 
 /// Whether content of this type is worth compressing: pictures and films are compressed already.

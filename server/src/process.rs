@@ -5,7 +5,9 @@
 //!   run ─────────────────────► drain ◄── ready ── successor ── failed ──► serve on
 //! ```
 
-use std::io;
+use std::io::{self, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -104,13 +106,29 @@ fn hand_over(restart: &Restart, stopper: &Stopper, patience: Duration, pid_file:
             tell(&[NotifyState::MainPid(process), NotifyState::Ready]);
             stopper.drain(patience);
         }
-        Err(error @ RestartError::Begun) => tracing::warn!(%error, "no second restart"),
+        Err(error @ RestartError::Begun) => {
+            tracing::warn!(%error, "no second restart");
+            tell_of_failure(&error);
+        }
         Err(error) => {
             tracing::error!(%error, "no restart; this process serves on");
             pid_file.into_iter().for_each(|path| note_failure(path, &error));
+            tell_of_failure(&error);
             let status = format!("not restarted: {error}");
             tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         }
+    }
+}
+
+/// Tells whoever has asked for the restart and listens at this process's name for what comes of
+/// it: `corelane restart`. Nobody need listen.
+fn tell_of_failure(error: &RestartError) {
+    let name = format!("corelane-restart-{}", std::process::id());
+    let told = SocketAddr::from_abstract_name(name)
+        .and_then(|address| UnixStream::connect_addr(&address))
+        .and_then(|mut listener| writeln!(listener, "{error}"));
+    if let Err(error) = told {
+        tracing::debug!(%error, "nobody waits to hear of the restart");
     }
 }
 

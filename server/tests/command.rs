@@ -123,6 +123,69 @@ fn what_can_not_be_served_is_said_in_a_sentence() {
     }
 }
 
+/// What a server of a directory logs of one connection, as (answer, client of its line).
+fn logged(options: &[&str], sent: &str) -> (String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("index.html"), "home").expect("a file");
+    let path = folder.path().to_str().expect("text");
+    let arguments = ["serve", path, "--listen", "127.0.0.1:0", "--cores", "1", "--access-log", "-"];
+    let arguments = [&arguments, options].concat();
+    let mut child = Running(corelane(&arguments).stdout(Stdio::piped()).spawn().expect("start"));
+    let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
+    let (mut ready, mut line) = (String::new(), String::new());
+    output.read_line(&mut ready).expect("a line");
+    let address = ready.split("http://").nth(1).expect("a link").split(' ').next().expect("one");
+    let mut socket = TcpStream::connect(address).expect("connect");
+    socket.write_all(sent.as_bytes()).expect("send");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("receive");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child.0),
+        rustix::process::Signal::TERM,
+    )
+    .expect("signal");
+    output.read_line(&mut line).expect("the directory");
+    line.clear();
+    output.read_line(&mut line).expect("the log");
+    (answer, line.split(' ').next().unwrap_or_default().trim().to_owned())
+}
+
+#[test]
+fn it_believes_the_proxies_that_it_is_told_of_and_nobody_else() {
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\
+                   Forwarded: for=192.0.2.8\r\nConnection: close\r\n\r\n";
+    let proxied = format!("PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n{request}");
+    let trusted = ["--trusted-proxy", "127.0.0.0/8"];
+    for (options, sent, client) in [
+        (&[][..], request, "127.0.0.1"),
+        (&["--trusted-proxy", "10.0.0.0/8"], request, "127.0.0.1"),
+        (&trusted, request, "192.0.2.7"),
+        (&["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1"], request, "192.0.2.7"),
+        (&[trusted[0], trusted[1], "--proxy-field", "forwarded"], request, "192.0.2.8"),
+        (&[trusted[0], trusted[1], "--proxy-field", "none"], request, "127.0.0.1"),
+        (
+            &[trusted[0], trusted[1], "--proxy-field", "none", "--proxy-protocol"],
+            &proxied,
+            "192.0.2.9",
+        ),
+    ] {
+        let (answer, logged) = logged(options, sent);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{options:?}: {answer}");
+        assert_eq!(logged, client, "{options:?}");
+    }
+    // Whoever does not begin with a head is not answered, and there is no line of it.
+    let options = [trusted[0], trusted[1], "--proxy-protocol"];
+    assert_eq!(logged(&options, request), (String::new(), String::new()));
+    for (arguments, said) in [
+        (&["serve", "--trusted-proxy", "nobody"][..], "nobody"),
+        (&["serve", "--proxy-field", "via"], "x-forwarded-for, forwarded or none"),
+        (&["serve", "--proxy-protocol"], "name them"),
+    ] {
+        let (code, error) = ends(arguments);
+        assert!(code == Some(2) && error.contains(said), "{arguments:?}: {error}");
+    }
+}
+
 /// A tree that looks like a machine's: its kernel, and settings that nobody has tuned.
 fn untuned_machine(release: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");

@@ -243,8 +243,8 @@ fn responses() -> App {
         .route("/reset", get(async || (StatusCode::RESET_CONTENT, "not sent")))
         .route("/cached", get(async || (StatusCode::NOT_MODIFIED, "not sent")))
         .route("/interim", get(async || StatusCode::SWITCHING_PROTOCOLS))
-        .route("/last-of-all", get(async || StatusCode::from_u16(599).unwrap()))
-        .route("/beyond", get(async || StatusCode::from_u16(600).unwrap()))
+        .route("/last-of-all", get(async || StatusCode::from_u16(599).expect("a status")))
+        .route("/beyond", get(async || StatusCode::from_u16(600).expect("a status")))
         .route("/ok", get(async || Ok::<_, Problem>("fine")))
         .route(
             "/err",

@@ -184,10 +184,9 @@ fn a_successor_that_fails_is_an_error_and_the_old_one_serves_on() {
         assert!(error.starts_with(&said), "{error}");
         assert_eq!(site.process(), process);
     }
-    // Who has only its number is told when the time is over.
-    let (code, error) = restart(&[&process.to_string(), "--timeout", "1"]);
+    // Who has only its number is told as well.
+    let (code, error) = restart(&[&process.to_string(), "--timeout", "3600"]);
     assert_eq!(code, Some(1), "{error}");
-    let said = format!("corelane: process {process} still serves after 1 s");
     assert!(error.starts_with(&said), "{error}");
     // Its directory is open, so it is served whatever its name is now.
     let socket = TcpStream::connect(site.address).expect("it listens");
@@ -200,6 +199,34 @@ fn a_successor_that_fails_is_an_error_and_the_old_one_serves_on() {
     assert_eq!(code, Some(0), "{error}");
     assert_ne!(site.process(), process);
     assert!(!site.folder.path().join("pid.failed").exists());
+}
+
+#[test]
+fn only_the_process_itself_says_that_it_failed() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixStream};
+
+    // Ends by the signal, which is all that is waited for.
+    let mut other = std::process::Command::new("sleep").arg("3600").spawn().expect("start");
+    let (process, kept) = (other.id().to_string(), Pid::from_child(&other));
+    kill_process(kept, Signal::STOP).expect("signal");
+    let arguments = ["restart", &process, "--timeout", "3600"];
+    let waiting = corelane(&arguments).stderr(Stdio::piped()).spawn().expect("start");
+    let name = SocketAddr::from_abstract_name(format!("corelane-restart-{process}"));
+    let name = name.expect("a name");
+    let mut heard = None;
+    eventually("it listens", || {
+        heard = UnixStream::connect_addr(&name).ok();
+        heard.is_some()
+    });
+    let mut liar = heard.expect("connected");
+    liar.write_all(b"it failed\n").expect("send");
+    // Not believed: it has hung up without a word, and waits on.
+    assert_eq!(liar.read(&mut [0]).unwrap_or(0), 0);
+    kill_process(kept, Signal::CONT).expect("signal");
+    let output = waiting.wait_with_output().expect("wait");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    other.wait().expect("wait");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 
 mod doctor;
 mod logs;
+mod proxies;
 mod restart;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "event-log")]
 use corelane::log::{EventFormat, log_events};
 
 /// An HTTP/1.1 server, one pinned shard a core.
@@ -16,6 +18,7 @@ use corelane::log::{EventFormat, log_events};
 #[command(name = "corelane", version, max_term_width = 100)]
 struct Arguments {
     /// How warnings and errors are written to standard error: text, logfmt or json
+    #[cfg(feature = "event-log")]
     #[arg(long, global = true, value_name = "FORMAT", default_value_t)]
     log_format: EventFormat,
     #[command(subcommand)]
@@ -31,11 +34,12 @@ enum Command {
 
 fn main() -> ExitCode {
     // Prints what is wrong with the arguments, or the help, and ends the program.
-    let Arguments { log_format, command } = Arguments::parse();
-    if let Err(error) = log_events(log_format, "warn") {
+    let arguments = Arguments::parse();
+    #[cfg(feature = "event-log")]
+    if let Err(error) = log_events(arguments.log_format, "warn") {
         return fail(&error.into());
     }
-    let ended = match command {
+    let ended = match arguments.command {
         Command::Doctor(options) => return doctor::run(&options),
         Command::Serve(options) => serve::run(options),
         Command::Restart(options) => return restart::run(&options),

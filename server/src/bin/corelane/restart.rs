@@ -1,23 +1,30 @@
 //! `corelane restart`: has a running server replace itself, and waits until that is done.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How often the file is looked at: a restart takes tens of milliseconds at least.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
+/// How long a sentence may take, and how long it may be.
+const SPEECH_PATIENCE: Duration = Duration::from_secs(1);
+const SPEECH_BYTES_MAX: u64 = 4096;
+
 /// Has a running server start its program anew and hand its connections over, without losing one.
 ///
-/// With --pid-file it waits until the new process serves, or the old one says why none does; with
-/// PID until the old one has ended.
+/// Waits until the new process serves, as --pid-file tells, or with PID until the old one has
+/// ended; or until the old one says why there is no new one.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The server's process number
@@ -55,15 +62,16 @@ fn restart(options: &Options) -> Result<(), String> {
     let process = process.ok_or_else(|| format!("{number} is no server's process number"))?;
     // By descriptor: the number may be somebody else's once the process has ended.
     let process = pidfd_open(process, PidfdFlags::empty()).map_err(refused)?;
-    let failure = options.pid_file.as_deref().map(Failure::beside);
+    let failures =
+        Failures { ear: Ear::open(number), file: options.pid_file.as_deref().map(Failure::beside) };
     pidfd_send_signal(&process, Signal::USR2).map_err(refused)?;
-    wait(&process, number, failure.as_ref(), options)
+    wait(&process, number, &failures, options)
 }
 
 fn wait(
     process: &OwnedFd,
     number: i32,
-    failure: Option<&Failure>,
+    failures: &Failures,
     options: &Options,
 ) -> Result<(), String> {
     let deadline = Instant::now() + Duration::from_secs(options.timeout);
@@ -77,7 +85,7 @@ fn wait(
             None if has_ended => return Ok(()),
             _ => {}
         }
-        if let Some(reason) = failure.and_then(Failure::reason) {
+        if let Some(reason) = failures.reason(number) {
             return Err(format!("process {number} serves on: {}", reason.trim()));
         }
     }
@@ -85,6 +93,48 @@ fn wait(
         "process {number} still serves after {} s; its log says why, or what it still finishes",
         options.timeout
     ))
+}
+
+/// The two ways in which the old process says why there is no new one.
+struct Failures {
+    ear: Option<Ear>,
+    file: Option<Failure>,
+}
+
+impl Failures {
+    fn reason(&self, number: i32) -> Option<String> {
+        let heard = self.ear.as_ref().and_then(|ear| ear.reason(number));
+        heard.or_else(|| self.file.as_ref()?.reason())
+    }
+}
+
+/// The socket at which the old process tells: in the abstract namespace, so that nothing is left
+/// behind and no directory has to be agreed upon (unix(7)).
+struct Ear(UnixListener);
+
+impl Ear {
+    /// `None` where another restart listens already, or nobody may: then the file has to do, or the
+    /// time.
+    fn open(number: i32) -> Option<Ear> {
+        let address = SocketAddr::from_abstract_name(format!("corelane-restart-{number}")).ok()?;
+        let listener = UnixListener::bind_addr(&address).ok()?;
+        listener.set_nonblocking(true).ok()?;
+        Some(Ear(listener))
+    }
+
+    /// What the process says, once it has said something. Nobody else is listened to.
+    fn reason(&self, number: i32) -> Option<String> {
+        let (speaker, _) = self.0.accept().ok()?;
+        let peer = socket_peercred(&speaker).ok()?;
+        if peer.pid.as_raw_nonzero().get() != number {
+            return None;
+        }
+        let mut reason = String::new();
+        speaker.set_nonblocking(false).ok()?;
+        speaker.set_read_timeout(Some(SPEECH_PATIENCE)).ok()?;
+        speaker.take(SPEECH_BYTES_MAX).read_to_string(&mut reason).ok()?;
+        Some(reason)
+    }
 }
 
 /// The file in which the old process says why there is no new one: `FILE.failed`.

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+#[cfg(feature = "compression")]
 use corelane::middleware::compression;
 use corelane::{Address, Admin, App, Coding, ConfigError, Cores, Files, Server, files};
 
 use crate::logs::AccessOptions;
+use crate::proxies::ProxyOptions;
 
 /// Serves the files of a directory until Ctrl-C or SIGTERM, and finishes what is under way then.
 #[derive(Debug, Args)]
@@ -48,6 +50,8 @@ pub(crate) struct Options {
     quiet: bool,
     #[command(flatten)]
     access: AccessOptions,
+    #[command(flatten)]
+    proxies: ProxyOptions,
 }
 
 /// Where the admin address is.
@@ -101,7 +105,8 @@ impl Options {
 pub(crate) fn run(options: Options) -> corelane::Result<()> {
     check_directory(&options.directory)?;
     let app = App::new().files("/", options.files()).cores(options.cores.clone());
-    let app = if options.compress { app.layer(compression()) } else { app };
+    let app = options.proxies.believe(app);
+    let app = if options.compress { compress(app)? } else { app };
     let app = options.admin().into_iter().fold(app, App::admin);
     let app = options.access.record(app)?;
     let app = options.listen.iter().cloned().fold(app, App::listen);
@@ -111,6 +116,18 @@ pub(crate) fn run(options: Options) -> corelane::Result<()> {
             announce(server, &options);
         }
     })
+}
+
+#[cfg(feature = "compression")]
+fn compress(app: App) -> Result<App, ConfigError> {
+    Ok(app.layer(compression()))
+}
+
+#[cfg(not(feature = "compression"))]
+fn compress(_: App) -> Result<App, ConfigError> {
+    let problem = "this corelane was built without the feature \"compression\"; with \
+                   --precompressed it sends NAME.br, NAME.zst or NAME.gz that are there";
+    Err(ConfigError::new("compress", problem))
 }
 
 /// The same is found out by each shard when it starts, where it is the machine that fails.

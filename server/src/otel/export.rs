@@ -82,9 +82,7 @@ fn exporter(spans: &Spans) -> Result<SpanExporter, ConfigError> {
     let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
     let endpoint = spans.endpoint.clone().or_else(|| endpoints.into_iter().find_map(variable));
     if let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.starts_with("http://")) {
-        let problem =
-            format!("\"{endpoint}\" is not http://; run a collector on this machine that goes on");
-        return Err(ConfigError::new("spans", problem));
+        return Err(not_http(&endpoint));
     }
     let refused = |error: opentelemetry_otlp::ExporterBuildError| {
         ConfigError::new("spans", error.to_string())
@@ -96,6 +94,19 @@ fn exporter(spans: &Spans) -> Result<SpanExporter, ConfigError> {
     };
     exporter.set_resource(&resource.build());
     Ok(exporter)
+}
+
+fn not_http(endpoint: &str) -> ConfigError {
+    let reason = if endpoint.starts_with("https://") {
+        "asks for TLS, which the exporter leaves to others"
+    } else {
+        "is not http://"
+    };
+    let problem = format!(
+        "\"{endpoint}\" {reason}; send to a collector on this machine, such as \
+         http://localhost:4318/v1/traces, and let that go on with TLS"
+    );
+    ConfigError::new("spans", problem)
 }
 
 /// What makes the spans and sends them.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use corelane::extract::Headers;
 use corelane::middleware::{Sampler, TraceContext, TraceContexts};
 use corelane::otel::Spans;
-use corelane::{App, Extension, Path, StatusCode, get, header, post, sleep};
+use corelane::{App, Concurrency, Extension, Path, StatusCode, get, header, post, sleep};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -161,6 +161,36 @@ fn a_span_for_each_request_reaches_the_collector() {
 }
 
 #[test]
+fn what_is_shed_has_no_span() {
+    let collector = Collector::start(&[]);
+    let (called_out, is_called) = channel();
+    let waiting = move || {
+        let called_out = called_out.clone();
+        async move {
+            let _ = called_out.send(());
+            std::future::pending::<&'static str>().await
+        }
+    };
+    let app = App::new()
+        .route("/", get(waiting))
+        .concurrency_max(Concurrency::Max(1))
+        .spans(Spans::to(collector.url()));
+    let server = TestServer::start(app);
+    let mut first = server.connect();
+    first.send(called("/", "01"));
+    is_called.recv().expect("the handler is called");
+    assert_eq!(server.request(called("/?shed", "01")).status, 503);
+    assert_eq!(server.stats().requests_shed.value(), 1);
+    first.reset();
+    // Whose client goes away has one.
+    server.wait_until_quiet();
+    server.stop();
+    let (_, spans) = collector.end();
+    assert!(spans.iter().all(|span| attribute(&span.attributes, "url.query").is_none()));
+    assert_eq!(spans.len(), 1, "{spans:?}");
+}
+
+#[test]
 fn a_collector_that_asks_for_it_gets_a_batch_again() {
     let collector = Collector::start(&[503, 429]);
     let app = App::new().route("/", get(async || "ok")).spans(Spans::to(collector.url()));
@@ -268,9 +298,14 @@ fn the_command_exports_as_the_environment_says() {
 
 #[test]
 fn what_can_not_be_exported_to_is_said_at_start() {
-    for endpoint in ["https://collector/v1/traces", "localhost:4317", ""] {
+    for (endpoint, reason) in [
+        ("https://collector/v1/traces", "asks for TLS, which the exporter leaves to others"),
+        ("localhost:4317", "is not http://"),
+        ("", "is not http://"),
+    ] {
         let error = App::new().spans(Spans::to(endpoint)).start("127.0.0.1:0");
         let text = error.expect_err("no server").to_string();
-        assert!(text.starts_with("spans: ") && text.contains("is not http://"), "{text}");
+        let said = format!("spans: \"{endpoint}\" {reason}; send to a collector on this machine, ");
+        assert!(text.starts_with(&said), "{text}");
     }
 }

@@ -300,6 +300,10 @@ mod tests {
         check(|out| field(out, &CONTENT_TYPE, &json), "content-type: a/b\r\n");
         check(|out| content_length(out, 0), "content-length: 0\r\n");
         check(|out| content_length(out, u64::MAX), "content-length: 18446744073709551615\r\n");
+        for size in [0, 9, 10, 123, 99_999, 1_000_000, u64::MAX] {
+            let expected = format!("content-length: {size}\r\n\r\n");
+            check(|out| content_length_and_end(out, size), &expected);
+        }
         check(|out| connection(out, Version::HTTP_11, true), "");
         check(|out| connection(out, Version::HTTP_11, false), "connection: close\r\n");
         check(|out| connection(out, Version::HTTP_10, true), "connection: keep-alive\r\n");

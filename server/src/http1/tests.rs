@@ -149,6 +149,18 @@ fn plain_requests() {
     check(&format!("{NEXT}\r\n{NEXT}\r\n\r\n{NEXT}"), &["GET /next ."; 3], true);
 }
 
+/// Targets are looked at sixteen octets at a time, what is left at the end of the input one by one.
+#[test]
+fn targets_of_any_length() {
+    for size in 0..40 {
+        let path = format!("/{}", "p".repeat(size));
+        for query in ["", "?", "?q", "?q?/0123456789abcdef"] {
+            let expected = format!("GET {path} .");
+            check(&format!("GET {path}{query} HTTP/1.0\r\n\r\n"), &[&expected], false);
+        }
+    }
+}
+
 #[test]
 fn bodies_of_a_length() {
     check(&with_lines("Content-Length: 0\r\n"), &["POST /p ."], true);

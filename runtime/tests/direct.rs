@@ -186,7 +186,7 @@ fn ends_are_told_apart_by_the_peer() {
             let end_of = |way: &str| {
                 let mut stream = connect(server.tcp());
                 stream.write_all(way.as_bytes()).expect("send");
-                stream.read(&mut [0; 8]).map_err(|error| error.kind())
+                support::read(&mut stream, &mut [0; 8]).map_err(|error| error.kind())
             };
             assert_eq!(end_of("drop"), Ok(0));
             assert_eq!(end_of("halves"), Ok(0));
@@ -209,7 +209,7 @@ fn idle_connections_keep_no_other_open() {
     for _ in 0..500 {
         let mut stream = connect(server.tcp());
         stream.write_all(b"x").expect("send");
-        assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+        assert_eq!(support::read(&mut stream, &mut [0]).expect("the end"), 0);
     }
     drop(idle);
     server.stop();
@@ -343,7 +343,7 @@ fn out_of_descriptors_connections_are_served_and_end_as_ever() {
             _ => ("drop", Ok(0)),
         };
         stream.write_all(told.as_bytes()).expect("send");
-        let end = stream.read(&mut [0; 8]).map_err(|error| error.kind());
+        let end = support::read(&mut stream, &mut [0; 8]).map_err(|error| error.kind());
         assert_eq!(end, expected, "{told}");
         if told == "finish" {
             stream.shutdown(Shutdown::Write).expect("open");

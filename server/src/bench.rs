@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use corelane_runtime::ShardId;
 use corelane_runtime::simulation::{Simulation, SimulationConfig};
 
+use crate::date::CommonFields;
 use crate::response::{IntoResponse, RequestFacts, Responder};
 use crate::router::{self, Router, TrailingSlash};
 
@@ -35,15 +36,27 @@ impl Table {
     }
 }
 
-/// Appends the answer to a GET that keeps its connection, with `common` as the ready fields.
-pub fn respond(out: &mut Vec<u8>, common: &[u8], value: impl IntoResponse) {
+/// How the answers of one second begin.
+pub struct Common(CommonFields);
+
+impl Common {
+    /// Without Server, and with the Date that is so many seconds from 1970 on.
+    pub fn at(wall_seconds: u64) -> Common {
+        let mut fields = CommonFields::new(None);
+        fields.write(wall_seconds);
+        Common(fields)
+    }
+}
+
+/// Appends the answer to a GET that keeps its connection.
+pub fn respond(out: &mut Vec<u8>, common: &Common, value: impl IntoResponse) {
     let facts = RequestFacts {
         is_head: false,
         version: Version::HTTP_11,
         keeps_alive: true,
         closes_unread: false,
     };
-    let mut responder = Responder::new(out, facts, common);
+    let mut responder = Responder::new(out, facts, common.0.start());
     value.respond(&mut responder);
     let _ = responder.finish();
 }

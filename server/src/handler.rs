@@ -144,9 +144,9 @@ impl<H: Handler<A>, A> Endpoint for Pooled<H, A> {
             }
         };
         if running.as_mut().poll(context, responder).is_pending() {
-            return Some(Call(Some(running)));
+            return Some(Call(Some(self.lend(running))));
         }
-        running.recycle();
+        self.keep(running);
         None
     }
 
@@ -156,9 +156,9 @@ impl<H: Handler<A>, A> Endpoint for Pooled<H, A> {
             Err(rejection) => return Reply::ready(*rejection),
         };
         match running.as_mut().poll_response(context) {
-            Poll::Pending => Reply::running(Call(Some(running))),
+            Poll::Pending => Reply::running(Call(Some(self.lend(running)))),
             Poll::Ready(response) => {
-                running.recycle();
+                self.keep(running);
                 Reply::ready(response)
             }
         }
@@ -174,10 +174,20 @@ impl<H: Handler<A>, A> Pooled<H, A> {
     fn hold(&self, future: H::Future) -> Pin<Box<Running<H::Future>>> {
         let spare = self.spare.borrow_mut().pop();
         let mut running = spare.unwrap_or_else(|| Box::pin(Running { future: None, spare: None }));
-        let mut parts = running.as_mut().project();
-        parts.future.set(Some(future));
-        *parts.spare = Some(Rc::clone(&self.spare));
+        running.as_mut().project().future.set(Some(future));
         running
+    }
+
+    /// A box whose call goes on: it comes back by itself.
+    fn lend(&self, mut running: Pin<Box<Running<H::Future>>>) -> Pin<Box<Running<H::Future>>> {
+        *running.as_mut().project().spare = Some(Rc::clone(&self.spare));
+        running
+    }
+
+    /// Drops a call that has ended, and keeps its box.
+    fn keep(&self, mut running: Pin<Box<Running<H::Future>>>) {
+        running.as_mut().project().future.set(None);
+        self.spare.borrow_mut().push(running);
     }
 }
 

@@ -8,15 +8,13 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::{Body, BodyStream};
+use crate::content_type::ContentType;
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Responder, Response};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const BINARY: &str = "application/octet-stream";
-
-fn typed(content_type: &'static str, body: Bytes) -> Response {
+fn typed(content_type: ContentType, body: Bytes) -> Response {
     let response = Response { body: Body::Bytes(body), ..Response::default() };
-    response.with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+    response.with_header(header::CONTENT_TYPE, content_type.value())
 }
 
 impl IntoResponse for Response {
@@ -56,39 +54,39 @@ impl IntoResponse for StatusCode {
 
 impl IntoResponse for &'static str {
     fn into_response(self) -> Response {
-        typed(TEXT, Bytes::from_static(self.as_bytes()))
+        typed(ContentType::TEXT, Bytes::from_static(self.as_bytes()))
     }
 
     fn respond(self, responder: &mut Responder<'_>) {
-        responder.content(StatusCode::OK, TEXT, self.as_bytes());
+        responder.content(StatusCode::OK, ContentType::TEXT, self.as_bytes());
     }
 }
 
 impl IntoResponse for String {
     fn into_response(self) -> Response {
-        typed(TEXT, Bytes::from(self))
+        typed(ContentType::TEXT, Bytes::from(self))
     }
 
     fn respond(self, responder: &mut Responder<'_>) {
-        responder.content(StatusCode::OK, TEXT, self.as_bytes());
+        responder.content(StatusCode::OK, ContentType::TEXT, self.as_bytes());
     }
 }
 
 impl IntoResponse for &'static [u8] {
     fn into_response(self) -> Response {
-        typed(BINARY, Bytes::from_static(self))
+        typed(ContentType::BINARY, Bytes::from_static(self))
     }
 }
 
 impl IntoResponse for Vec<u8> {
     fn into_response(self) -> Response {
-        typed(BINARY, Bytes::from(self))
+        typed(ContentType::BINARY, Bytes::from(self))
     }
 }
 
 impl IntoResponse for Bytes {
     fn into_response(self) -> Response {
-        typed(BINARY, self)
+        typed(ContentType::BINARY, self)
     }
 }
 

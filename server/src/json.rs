@@ -3,17 +3,16 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use simd_json::ErrorType;
 
 use crate::body::Body;
+use crate::content_type::ContentType;
 use crate::extract::{BodyUse, Exchange, FromRequest};
 use crate::problem::Problem;
 use crate::response::{IntoResponse, Responder, Response};
-
-const CONTENT_TYPE: &str = "application/json";
 
 /// How deeply arrays and objects may be nested in a request's JSON. Types that contain themselves
 /// are read by recursion; this keeps a peer from choosing how deep the stack gets.
@@ -44,11 +43,11 @@ impl<T: Serialize> IntoResponse for Json<T> {
             return Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
         }
         let response = Response { body: Body::from(content), ..Response::default() };
-        response.with_header(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))
+        response.with_header(header::CONTENT_TYPE, ContentType::JSON.value())
     }
 
     fn respond(self, responder: &mut Responder<'_>) {
-        let size = responder.serialize(StatusCode::OK, CONTENT_TYPE, LAST_SIZE.get(), |out| {
+        let size = responder.serialize(StatusCode::OK, ContentType::JSON, LAST_SIZE.get(), |out| {
             write_json(out, &self.0)
         });
         LAST_SIZE.set(size);

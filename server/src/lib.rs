@@ -34,6 +34,7 @@ pub mod bench;
 mod body;
 mod coding;
 mod config;
+mod content_type;
 mod date;
 mod error;
 mod events;

@@ -3,11 +3,10 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::content_type::ContentType;
 use crate::http1::encode;
 use crate::json::{Json, write_json};
 use crate::response::{IntoResponse, Responder, Response};
-
-const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error response that says what is wrong, and where.
 ///
@@ -78,12 +77,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Json(&self).into_response();
         response.status = self.status();
-        let content_type = http::HeaderValue::from_static(CONTENT_TYPE);
-        response.headers.insert(http::header::CONTENT_TYPE, content_type);
+        response.headers.insert(http::header::CONTENT_TYPE, ContentType::PROBLEM.value());
         response
     }
 
     fn respond(self, responder: &mut Responder<'_>) {
-        responder.serialize(self.status(), CONTENT_TYPE, 150, |out| write_json(out, &self));
+        responder.serialize(self.status(), ContentType::PROBLEM, 150, |out| write_json(out, &self));
     }
 }

@@ -9,6 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
 use crate::body::{Body, BodyStream};
+use crate::content_type::ContentType;
+use crate::date::Start;
 use crate::faults::{note_unsent, route};
 use crate::http1::encode::{self, BodyRule, LengthSlot};
 
@@ -95,7 +97,7 @@ pub struct Responder<'a> {
     /// Where this response starts in `out`.
     start: usize,
     facts: RequestFacts,
-    common: &'a [u8],
+    common: Start<'a>,
     status: Option<StatusCode>,
     /// Fields of the application; most answers have none.
     headers: Option<HeaderMap>,
@@ -106,7 +108,7 @@ pub struct Responder<'a> {
 }
 
 impl<'a> Responder<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>, facts: RequestFacts, common: &'a [u8]) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, facts: RequestFacts, common: Start<'a>) -> Self {
         Responder {
             start: out.len(),
             out,
@@ -157,7 +159,12 @@ impl<'a> Responder<'a> {
     }
 
     /// Writes a response whose content is there.
-    pub(crate) fn content(&mut self, status: StatusCode, content_type: &str, content: &[u8]) {
+    pub(crate) fn content(
+        &mut self,
+        status: StatusCode,
+        content_type: ContentType,
+        content: &[u8],
+    ) {
         let rule = self.head(status, content_type);
         self.end_head(rule, content.len() as u64);
         if rule.sends_content() {
@@ -171,7 +178,7 @@ impl<'a> Responder<'a> {
     pub(crate) fn serialize<E: std::fmt::Display>(
         &mut self,
         status: StatusCode,
-        content_type: &str,
+        content_type: ContentType,
         size_guess: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> usize {
@@ -202,7 +209,7 @@ impl<'a> Responder<'a> {
     /// Writes a response whose fields are ready lines, and whose content somebody else keeps as
     /// well.
     pub(crate) fn prepared(&mut self, status: StatusCode, lines: &[u8], content: &Bytes) {
-        let rule = self.head(status, "");
+        let rule = self.head(status, ContentType::NONE);
         self.out.extend_from_slice(lines);
         self.end_head(rule, content.len() as u64);
         if rule.sends_content() {
@@ -224,10 +231,12 @@ impl<'a> Responder<'a> {
         let Response { status, headers, body } = response;
         self.add_headers(headers);
         match body {
-            Body::Empty => self.content(status, "", b""),
-            Body::Bytes(bytes) if bytes.len() < COPY_BYTES_MAX => self.content(status, "", &bytes),
+            Body::Empty => self.content(status, ContentType::NONE, b""),
+            Body::Bytes(bytes) if bytes.len() < COPY_BYTES_MAX => {
+                self.content(status, ContentType::NONE, &bytes)
+            }
             Body::Bytes(bytes) => {
-                let rule = self.head(status, "");
+                let rule = self.head(status, ContentType::NONE);
                 self.end_head(rule, bytes.len() as u64);
                 if rule.sends_content() {
                     self.rest = Rest::Shared(bytes);
@@ -253,7 +262,7 @@ impl<'a> Responder<'a> {
         }
         // The stream may be made of the body.
         self.facts.closes_unread &= !rule.sends_content();
-        let rule = self.head(status, "");
+        let rule = self.head(status, ContentType::NONE);
         match coding {
             StreamCoding::Length(size) => self.end_head(rule, size),
             // RFC 9112 section 6.1: never to HTTP/1.0, and not where no content may follow.
@@ -287,24 +296,21 @@ impl<'a> Responder<'a> {
     }
 
     /// Everything of the head but the fields about the content's size.
-    fn head(&mut self, status: StatusCode, content_type: &str) -> BodyRule {
+    fn head(&mut self, status: StatusCode, content_type: ContentType) -> BodyRule {
         let status = self.final_status(status);
         self.written = Some(status);
         self.facts.keeps_alive &= !self.facts.closes_unread;
         let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
         let headers = self.headers.take().map(|headers| self.obeyed(headers, rule));
-        encode::status_line(self.out, status);
-        self.out.extend_from_slice(self.common);
+        self.common.write(self.out, status);
         let has = |name| headers.as_ref().is_some_and(|all| all.contains_key(name));
         if has(header::UPGRADE) {
             encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
         } else {
             encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
         }
-        if !content_type.is_empty() && !has(header::CONTENT_TYPE) && rule.may_have_length() {
-            self.out.extend_from_slice(b"content-type: ");
-            self.out.extend_from_slice(content_type.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
+        if !has(header::CONTENT_TYPE) && rule.may_have_length() {
+            self.out.extend_from_slice(content_type.line());
         }
         if let Some(headers) = &headers {
             for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
@@ -332,9 +338,11 @@ impl<'a> Responder<'a> {
     fn end_head(&mut self, rule: BodyRule, size: u64) {
         if rule.may_have_length() {
             let size = if size == 0 { self.length_of_get } else { size };
-            encode::content_length(self.out, if rule == BodyRule::Empty { 0 } else { size });
+            let size = if rule == BodyRule::Empty { 0 } else { size };
+            encode::content_length_and_end(self.out, size);
+        } else {
+            encode::end_head(self.out);
         }
-        encode::end_head(self.out);
     }
 }
 

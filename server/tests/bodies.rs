@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::io::Read;
 use std::net::Shutdown;
 
 use bytes::Bytes;
@@ -163,7 +162,7 @@ fn a_body_comes_back_while_it_is_sent() {
         let mut echoed = 0;
         let mut buffer = vec![0; 64 << 10];
         while echoed < piece.len() {
-            echoed += client.socket.read(&mut buffer).expect("receive");
+            echoed += client.receive_raw(&mut buffer);
         }
     }
     client.send("0\r\n\r\n");
@@ -176,7 +175,7 @@ fn a_body_comes_back_while_it_is_sent() {
 fn read_until(client: &mut Client, end: &[u8]) -> Vec<u8> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     while !bytes.ends_with(end) {
-        let size = client.socket.read(&mut buffer).expect("receive");
+        let size = client.receive_raw(&mut buffer);
         assert!(size > 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&buffer[..size]);
     }
@@ -238,7 +237,7 @@ fn content_that_ends_with_the_connection_is_reset_when_it_breaks() {
     let mut client = server.connect();
     client.send("GET /broken HTTP/1.0\r\n\r\n");
     let error = loop {
-        match client.socket.read(&mut [0; 4096]) {
+        match client.try_receive_raw(&mut [0; 4096]) {
             Ok(0) => panic!("an orderly end: it looks complete"),
             Ok(_) => {}
             Err(error) => break error,

@@ -1,7 +1,7 @@
 //! An echo server on the runtime, and what the tests wait with.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::rc::Rc;
@@ -48,6 +48,16 @@ where
     handle.stopper().stop();
     handle.join().expect("join");
     result
+}
+
+/// Reads, however often it is interrupted: a signal of glommio's may land on any thread.
+pub fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }
 
 /// The calling test binary again, as a process of its own that runs one ignored test.

@@ -9,18 +9,22 @@ use http::StatusCode;
 use super::{Exchange, FromRequest};
 use crate::problem::Problem;
 
-/// One value per type, made by [`Exchange::insert`]. Empty it owns no memory.
+/// One value per type, made by [`Exchange::insert`]. Without any, which is nearly always, there is
+/// no list to be made or dropped.
 #[derive(Default)]
-pub(crate) struct Extensions(Vec<(TypeId, Rc<dyn Any>)>);
+pub(crate) struct Extensions(Option<Box<List>>);
+
+type List = Vec<(TypeId, Rc<dyn Any>)>;
 
 impl Extensions {
     pub(crate) fn insert(&mut self, id: TypeId, value: Rc<dyn Any>) {
-        self.0.retain(|(known, _)| *known != id);
-        self.0.push((id, value));
+        let list = self.0.get_or_insert_default();
+        list.retain(|(known, _)| *known != id);
+        list.push((id, value));
     }
 
     pub(crate) fn find<T: 'static>(&self) -> Option<Rc<T>> {
-        let (_, value) = self.0.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        let (_, value) = self.0.as_ref()?.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
         Rc::clone(value).downcast().ok()
     }
 }

@@ -186,7 +186,7 @@ impl Connection {
     }
 
     /// The common case: a whole and well-formed head, read in one pass.
-    #[inline]
+    #[inline(always)]
     fn first_look(
         &mut self,
         input: &[u8],
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn accept(&mut self, head: Head) -> Step {
         self.blank_lines = 0;
         self.closes = !head.keeps_alive;

@@ -24,6 +24,9 @@ pub use trailing::may_trail;
 /// The interim response that asks for the body (RFC 9110 section 15.2.1). Never sent to HTTP/1.0.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// The status line of most responses.
+pub const STATUS_OK: &[u8] = b"HTTP/1.1 200 OK\r\n";
+
 /// The field that announces the end of the connection, as a ready line.
 pub const CONNECTION_CLOSE: &[u8] = b"connection: close\r\n";
 
@@ -65,7 +68,7 @@ pub fn status_line(out: &mut Vec<u8>, status: StatusCode) {
 
 fn prebuilt(status: StatusCode) -> Option<&'static [u8]> {
     Some(match status.as_u16() {
-        200 => b"HTTP/1.1 200 OK\r\n",
+        200 => STATUS_OK,
         201 => b"HTTP/1.1 201 Created\r\n",
         202 => b"HTTP/1.1 202 Accepted\r\n",
         204 => b"HTTP/1.1 204 No Content\r\n",
@@ -142,6 +145,28 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 #[inline]
 pub fn content_length(out: &mut Vec<u8>, size: u64) {
     line(out, b"content-length", itoa::Buffer::new().format(size).as_bytes());
+}
+
+/// Appends Content-Length and the end of the head, in one piece.
+#[inline]
+pub fn content_length_and_end(out: &mut Vec<u8>, mut size: u64) {
+    const NAME: &[u8; 16] = b"content-length: ";
+    const END: &[u8; 4] = b"\r\n\r\n";
+    // From the back, so that each digit has its place; u64 has 20 of them at most.
+    let mut piece = [0; NAME.len() + 20 + END.len()];
+    let mut at = piece.len() - END.len();
+    piece[at..].copy_from_slice(END);
+    loop {
+        at -= 1;
+        piece[at] = b'0' + (size % 10) as u8;
+        size /= 10;
+        if size == 0 {
+            break;
+        }
+    }
+    at -= NAME.len();
+    piece[at..at + NAME.len()].copy_from_slice(NAME);
+    out.extend_from_slice(&piece[at..]);
 }
 
 /// Appends the field that says that the body is chunked. [`BodyRule::may_chunk`] says when it may.

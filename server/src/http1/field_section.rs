@@ -1,18 +1,18 @@
 //! Reads a whole section of field lines: those of a head, or trailers, in one pass.
 //!
-//! Only what is certainly well formed is taken; about everything else the scanner speaks. A value
-//! is looked at sixteen octets at a time, its end at eight: most bytes of a head are values.
+//! Only what is certainly well formed is taken; about everything else the scanner speaks.
 
 use super::fields::{Field, Span};
 use super::known::Known;
 use super::octets::{FIELD_VALUE, TOKEN};
 use super::scan::Bounds;
+use super::sixteen;
 
 /// Reads the lines from `start` up to and with the empty line, noting each field in `list`.
 ///
 /// Returns the size of the section and the fields that matter to framing; `None` when it is not
 /// whole or not certainly well formed.
-#[inline]
+#[inline(always)]
 pub(super) fn read<'a>(
     bytes: &'a [u8],
     start: usize,
@@ -35,9 +35,9 @@ pub(super) fn read<'a>(
 /// The field whose line starts at `start`, and where its line end stands.
 ///
 /// RFC 9112 section 5: field-line = field-name ":" OWS field-value OWS. The line end must be CRLF.
-#[inline]
+#[inline(always)]
 fn line(bytes: &[u8], start: usize) -> Option<(Field, usize)> {
-    let colon = start + TOKEN.first_stranger(&bytes[start..])?;
+    let colon = name_end(bytes, start)?;
     if bytes[colon] != b':' || colon == start {
         return None;
     }
@@ -50,6 +50,19 @@ fn line(bytes: &[u8], start: usize) -> Option<(Field, usize)> {
     Some((Field { name: Span::new(start, colon), value: Span::new(first, last) }, end))
 }
 
+/// Where the first octet from `start` on stands that no name holds (RFC 9110 section 5.6.2).
+#[inline(always)]
+fn name_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    if let Some(octets) = bytes[start..].first_chunk() {
+        at += sixteen::first_unusual_in_name(octets).unwrap_or(octets.len());
+        if bytes.get(at) == Some(&b':') {
+            return Some(at);
+        }
+    }
+    Some(at + TOKEN.first_stranger(&bytes[at..])?)
+}
+
 /// How many octets of whitespace there are, before any other.
 #[inline]
 fn blanks<'a>(octets: impl Iterator<Item = &'a u8>) -> usize {
@@ -58,50 +71,24 @@ fn blanks<'a>(octets: impl Iterator<Item = &'a u8>) -> usize {
 
 /// Where the first octet from `at` on stands that no value holds (RFC 9110 section 5.5): a control
 /// character other than HTAB. `None` when there is none.
-#[inline]
+#[inline(always)]
 fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        while let Some(octets) = bytes[at..].first_chunk::<16>()
-            && !has_control(octets)
-        {
-            at += octets.len();
-        }
-        at += match bytes[at..].first_chunk() {
-            None => bytes[at..].iter().position(|octet| !FIELD_VALUE.contain(*octet))?,
-            Some(octets) => match first_control(u64::from_le_bytes(*octets)) {
-                Some(index) => index,
-                None => {
-                    at += octets.len();
-                    continue;
-                }
+        at += match bytes.get(at..)?.first_chunk() {
+            None => return last_value_end(bytes, at),
+            Some(octets) => match sixteen::first_control(octets) {
+                None => octets.len(),
+                Some(index) if octets[index] == b'\t' => index + 1,
+                Some(index) => return Some(at + index),
             },
         };
-        if bytes[at] != b'\t' {
-            return Some(at);
-        }
-        at += 1;
     }
 }
 
-/// Whether one of the octets is a control character. Without a branch in it, the loop becomes a few
-/// vector instructions.
-#[inline]
-fn has_control(octets: &[u8; 16]) -> bool {
-    octets.iter().fold(false, |found, octet| found | (*octet < b' ') | (*octet == 0x7f))
-}
-
-/// The index of the first of eight octets, the first one lowest, that is below 0x20 or is 0x7f.
-#[inline]
-fn first_control(octets: u64) -> Option<usize> {
-    const EACH: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = EACH * 0x80;
-    // A subtraction borrows from the octets above the one that it marks: of the marks only the
-    // lowest is to be trusted, and only it is used.
-    let below_space = octets.wrapping_sub(EACH * 0x20) & !octets & HIGH;
-    let without_del = octets ^ (EACH * 0x7f);
-    let del = without_del.wrapping_sub(EACH) & !without_del & HIGH;
-    let marks = below_space | del;
-    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
+/// The same, for fewer than sixteen octets.
+fn last_value_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let size = bytes[at..].iter().position(|octet| !FIELD_VALUE.contain(*octet))?;
+    Some(at + size)
 }
 
 #[cfg(test)]

@@ -65,6 +65,30 @@ pub struct Field {
 pub struct Fields {
     headers: Vec<Field>,
     trailers: Vec<Field>,
+    pub(super) host: LastHost,
+}
+
+/// The host that was named last, among those that are valid: nearly all requests of a shard name
+/// the same one, which need not be judged again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastHost(Vec<u8>);
+
+impl LastHost {
+    /// Longer ones are judged each time. RFC 1035 section 3.1: a name has at most 255 octets.
+    const BYTES_MAX: usize = 255;
+
+    #[inline]
+    pub(super) fn is(&self, host: &[u8]) -> bool {
+        !host.is_empty() && self.0 == host
+    }
+
+    #[cold]
+    pub(super) fn remember(&mut self, host: &[u8]) {
+        self.0.clear();
+        if host.len() <= Self::BYTES_MAX {
+            self.0.extend_from_slice(host);
+        }
+    }
 }
 
 impl Fields {
@@ -73,6 +97,7 @@ impl Fields {
         Self {
             headers: Vec::with_capacity(FIELD_COUNT_CAP),
             trailers: Vec::with_capacity(FIELD_COUNT_CAP),
+            host: LastHost::default(),
         }
     }
 

@@ -8,13 +8,14 @@ use http::{Method, Version};
 
 use super::error::ProtocolError;
 use super::field_section;
-use super::fields::{Fields, Span};
+use super::fields::{Fields, LastHost, Span};
 use super::framing::{self, Framing, Sight};
 use super::host::is_authority;
 use super::known::Known;
 use super::limits::Limits;
-use super::octets::{Octets, TARGET, TOKEN};
+use super::octets::{Octets, PATH, TARGET, TOKEN};
 use super::scan::Bounds;
+use super::sixteen;
 use super::target::{self, TargetForm};
 
 /// A complete request head. Every span is an offset into the input of the step that returned it,
@@ -67,69 +68,120 @@ pub(super) enum Reading {
 }
 
 struct RequestLine {
-    method: Span,
+    method: Method,
     target: Span,
+    /// Where the first `?` of the target stands; its end where there is none.
+    path_end: u32,
     version: Version,
     end: usize,
 }
 
 /// Reads the head that starts at `start` in `input`.
-#[inline]
+///
+/// Part of the one look that most heads get: in one piece with its caller, a head is not moved from
+/// one result into the next.
+#[inline(always)]
 pub(super) fn read(input: &[u8], start: usize, limits: &Limits, fields: &mut Fields) -> Reading {
     let bounds = Bounds::head(limits);
     let bytes = &input[..input.len().min(start + bounds.section_bytes_max)];
     let Some(line) = request_line(bytes, start, limits) else {
         return Reading::Uncertain;
     };
-    match field_section::read(bytes, line.end, &bounds, fields.start_headers()) {
-        None => Reading::Uncertain,
-        Some((size, known)) => match judge(bytes, &line, line.end + size, known) {
-            Ok(head) => Reading::Accepted(head),
-            Err(error) => Reading::Refused(error),
-        },
+    let section = field_section::read(bytes, line.end, &bounds, fields.start_headers());
+    let Some((size, known)) = section else {
+        return Reading::Uncertain;
+    };
+    let size = line.end + size;
+    match judge(bytes, line, size, known, &mut fields.host) {
+        Ok(head) => Reading::Accepted(head),
+        Err(error) => Reading::Refused(error),
     }
 }
 
-#[inline]
+#[inline(always)]
 fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLine> {
-    let method = word(&bytes[start..], limits.method_bytes_max, &TOKEN)?;
-    let method = Span::new(start, start + method);
-    let start = method.end as usize + 1;
-    let target = word(&bytes[start..], limits.target_bytes_max, &TARGET)?;
-    let target = Span::new(start, start + target);
-    let start = target.end as usize + 1;
-    let version = match bytes.get(start..start + 10)? {
-        b"HTTP/1.1\r\n" => Version::HTTP_11,
-        b"HTTP/1.0\r\n" => Version::HTTP_10,
-        // RFC 9110 section 2.5: a higher minor version is served as the highest one we know.
-        [name @ .., b'2'..=b'9', b'\r', b'\n'] if name == b"HTTP/1." => Version::HTTP_11,
-        _ => return None,
+    let (method, method_end) = method(bytes, start, limits)?;
+    let path = path(bytes, method_end + 1)?;
+    let target = match bytes[path.end as usize] {
+        b'?' => Span { start: path.start, ..word(bytes, path.end as usize, &TARGET)? },
+        _ => path,
     };
-    Some(RequestLine { method, target, version, end: start + 10 })
+    if bytes[target.end as usize] != b' ' || target.is_empty() {
+        return None;
+    }
+    if target.size() > limits.target_bytes_max {
+        return None;
+    }
+    let start = target.end as usize + 1;
+    let version = bytes.get(start..)?.first_chunk::<10>()?;
+    // A comparison of the whole is two instructions, a pattern one for each octet.
+    let version =
+        if *version == *b"HTTP/1.1\r\n" { Version::HTTP_11 } else { other_version(version)? };
+    Some(RequestLine { method, target, path_end: path.end, version, end: start + 10 })
 }
 
-/// The size of the word that `bytes` start with: one or more fitting octets, then a space.
-#[inline]
-fn word(bytes: &[u8], size_max: usize, fitting: &Octets) -> Option<usize> {
-    let size = fitting.first_stranger(bytes)?;
-    (bytes[size] == b' ' && (1..=size_max).contains(&size)).then_some(size)
+/// The method, and where the space behind it stands.
+#[inline(always)]
+fn method(bytes: &[u8], start: usize, limits: &Limits) -> Option<(Method, usize)> {
+    if bytes[start..].starts_with(b"GET ") && limits.method_bytes_max >= 3 {
+        return Some((Method::GET, start + 3));
+    }
+    let method = word(bytes, start, &TOKEN)?;
+    let is_fit = (1..=limits.method_bytes_max).contains(&method.size());
+    if !is_fit || bytes[method.end as usize] != b' ' {
+        return None;
+    }
+    Some((Method::from_bytes(method.of(bytes)).ok()?, method.end as usize))
+}
+
+#[cold]
+fn other_version(version: &[u8; 10]) -> Option<Version> {
+    match version {
+        b"HTTP/1.0\r\n" => Some(Version::HTTP_10),
+        // RFC 9110 section 2.5: a higher minor version is served as the highest one we know.
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n'] => {
+            Some(Version::HTTP_11)
+        }
+        _ => None,
+    }
+}
+
+/// The path from `start` on, up to an octet that does not belong to it and is there.
+#[inline(always)]
+fn path(bytes: &[u8], start: usize) -> Option<Span> {
+    let mut at = start;
+    while let Some(octets) = bytes.get(at..)?.first_chunk() {
+        match sixteen::first_stranger_to_path(octets) {
+            None => at += octets.len(),
+            Some(index) => return Some(Span::new(start, at + index)),
+        }
+    }
+    Some(Span { start: start as u32, ..word(bytes, at, &PATH)? })
+}
+
+/// The fitting octets from `start` on, up to one that does not fit and is there.
+#[inline(always)]
+fn word(bytes: &[u8], start: usize, fitting: &Octets) -> Option<Span> {
+    let size = fitting.first_stranger(bytes.get(start..)?)?;
+    Some(Span::new(start, start + size))
 }
 
 /// Judges a head whose lines are all well formed, in a fixed order.
+#[inline(always)]
 fn judge(
     bytes: &[u8],
-    line: &RequestLine,
+    line: RequestLine,
     size: usize,
     known: Known<'_>,
+    last_host: &mut LastHost,
 ) -> Result<Head, ProtocolError> {
-    let method =
-        Method::from_bytes(line.method.of(bytes)).map_err(|_| ProtocolError::MethodInvalid)?;
+    let method = line.method;
     // RFC 9110 section 9.3.6: an origin server may leave CONNECT out.
     if method == Method::CONNECT {
         return Err(ProtocolError::ConnectUnsupported);
     }
-    let target = target::read(bytes, line.target, &method)?;
-    let host = host(bytes, known.host, line.version, target.form)?;
+    let target = target::read(bytes, line.target, line.path_end, &method)?;
+    let host = host(bytes, known.host, line.version, target.form, last_host)?;
     let framing = framing::judge(known.length, known.coding, line.version)?;
     known.check()?;
     let expects_continue = known.expects_continue(line.version)? && framing.has_body();
@@ -156,15 +208,21 @@ fn judge(
 // an invalid value, must be answered with 400. An empty value is what a client must send when its
 // target has no authority, which of ours is only `*`: RFC 9110 section 4.2.1 has a URI of http with
 // an empty host rejected.
+#[inline(always)]
 fn host(
     bytes: &[u8],
     host: Sight<&[u8]>,
     version: Version,
     form: TargetForm,
+    last: &mut LastHost,
 ) -> Result<Option<Span>, ProtocolError> {
     match host {
+        Sight::Once(value) if last.is(value) => Ok(Some(Span::within(bytes, value))),
         Sight::Once([]) if form == TargetForm::Asterisk => Ok(None),
-        Sight::Once(value) if is_authority(value) => Ok(Some(Span::within(bytes, value))),
+        Sight::Once(value) if is_authority(value) => {
+            last.remember(value);
+            Ok(Some(Span::within(bytes, value)))
+        }
         Sight::Once(_) => Err(ProtocolError::HostInvalid),
         Sight::Again => Err(ProtocolError::HostRepeated),
         Sight::Never if version == Version::HTTP_10 => Ok(None),

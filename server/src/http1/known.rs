@@ -131,10 +131,13 @@ impl<'a> Known<'a> {
     }
 }
 
-#[inline]
-fn is(name: &[u8], known: &[u8]) -> bool {
-    // The first letter turns most strangers of the same size away.
-    name[0] | 0x20 == known[0] && name.eq_ignore_ascii_case(known)
+/// Whether a token is this one, in any letter case: the two cases of a letter differ in one bit.
+/// What differs from `-` or `_` in that bit alone belongs to no token (RFC 9110 section 5.6.2).
+#[inline(always)]
+fn is<const SIZE: usize>(token: &[u8], known: &[u8; SIZE]) -> bool {
+    let Some(token) = token.first_chunk::<SIZE>() else { return false };
+    let pairs = token.iter().zip(known);
+    pairs.fold(0, |others, (octet, known)| others | ((octet ^ known) & !0x20)) == 0
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ mod known;
 mod limits;
 mod octets;
 mod scan;
+mod sixteen;
 mod target;
 #[cfg(test)]
 mod tests;

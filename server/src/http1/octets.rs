@@ -38,6 +38,9 @@ pub(super) static TOKEN: Octets = Octets(table(b"!#$%&'*+-.^_`|~", b"", Class::A
 // while a backslash has no honest use and some systems read it as a slash.
 pub(super) static TARGET: Octets = Octets(table(b"", b"#\\\x7f", Class::Visible));
 
+// RFC 3986 section 3.4: the first "?" ends the path.
+pub(super) static PATH: Octets = Octets(table(b"", b"#\\\x7f?", Class::Visible));
+
 // RFC 9110 section 5.5: field-value holds VCHAR, obs-text, SP and HTAB.
 pub(super) static FIELD_VALUE: Octets = Octets(table(b"\t", b"\x7f", Class::Text));
 
@@ -104,6 +107,7 @@ mod tests {
     fn classes_hold_what_the_grammar_says() {
         check(&TOKEN, b"azAZ09!#$%&'*+-.^_`|~", b" \t()<>@,;:\\\"/[]?={}\x00\x7f\x80\xff");
         check(&TARGET, b"/a?b=[c]|d%20*:@", b" \t#\\\r\n\x00\x7f\x80\xff");
+        check(&PATH, b"/ab=[c]|d%20*:@", b"? \t#\\\r\n\x00\x7f\x80\xff");
         check(&FIELD_VALUE, b"a \t\x80\xff\"\\", b"\r\n\x00\x0b\x0c\x1f\x7f");
         check(&QUOTED, b"a \t;=\x80\xff", b"\"\\\r\n\x00\x7f");
         check(&HOST_NAME, b"a.b-c_d~1", b",/@: []%\\\x80");

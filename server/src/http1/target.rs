@@ -26,22 +26,28 @@ pub(super) struct Target {
     pub(super) authority: Option<Span>,
 }
 
-/// Splits the target into its parts; its octets were looked at before.
-#[inline]
-pub(super) fn read(bytes: &[u8], span: Span, method: &Method) -> Result<Target, ProtocolError> {
+/// Splits the target into its parts; its octets were looked at before. `path_end` is where its
+/// first `?` stands, or else its end.
+#[inline(always)]
+pub(super) fn read(
+    bytes: &[u8],
+    span: Span,
+    path_end: u32,
+    method: &Method,
+) -> Result<Target, ProtocolError> {
     match bytes[span.start as usize] {
-        b'/' => Ok(with_path(bytes, TargetForm::Origin, None, span)),
+        b'/' => Ok(with_path(TargetForm::Origin, None, span, path_end)),
         // RFC 9112 section 3.2.4: asterisk-form is for OPTIONS only.
         b'*' if span.size() == 1 && *method == Method::OPTIONS => {
             Ok(Target { form: TargetForm::Asterisk, path: span, query: None, authority: None })
         }
-        _ => absolute(bytes, span),
+        _ => absolute(bytes, span, path_end),
     }
 }
 
 // RFC 9112 section 3.2.2: a server must accept the absolute form, though only proxies are sent it.
 #[cold]
-fn absolute(bytes: &[u8], span: Span) -> Result<Target, ProtocolError> {
+fn absolute(bytes: &[u8], span: Span, path_end: u32) -> Result<Target, ProtocolError> {
     let target = span.of(bytes);
     let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
         target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
@@ -58,28 +64,13 @@ fn absolute(bytes: &[u8], span: Span) -> Result<Target, ProtocolError> {
     let start = span.start as usize + scheme.len();
     let authority = Span::new(start, start + size);
     let path = Span { start: authority.end, end: span.end };
-    Ok(with_path(bytes, TargetForm::Absolute, Some(authority), path))
+    Ok(with_path(TargetForm::Absolute, Some(authority), path, path_end))
 }
 
-#[inline]
-fn with_path(bytes: &[u8], form: TargetForm, authority: Option<Span>, span: Span) -> Target {
-    let (path, query) = match question_mark(span.of(bytes)) {
-        None => (span, None),
-        Some(size) => {
-            let mark = span.start + size as u32;
-            (Span { end: mark, ..span }, Some(Span { start: mark + 1, ..span }))
-        }
-    };
-    Target { form, path, query, authority }
-}
-
-/// Most targets are so short that the search itself is less than the call of a faster one.
-#[inline]
-fn question_mark(target: &[u8]) -> Option<usize> {
-    match target.len() {
-        0..32 => target.iter().position(|octet| *octet == b'?'),
-        _ => memchr::memchr(b'?', target),
-    }
+#[inline(always)]
+fn with_path(form: TargetForm, authority: Option<Span>, span: Span, path_end: u32) -> Target {
+    let query = (path_end < span.end).then_some(Span { start: path_end + 1, ..span });
+    Target { form, path: Span { end: path_end, ..span }, query, authority }
 }
 
 #[cfg(test)]
@@ -93,7 +84,8 @@ mod tests {
         let show = |span: Option<Span>| {
             span.map_or("-".into(), |span| String::from_utf8(span.of(bytes).to_vec()).unwrap())
         };
-        let read = read(bytes, Span::new(0, bytes.len()), &method).map(|target| {
+        let path_end = bytes.iter().position(|octet| *octet == b'?').unwrap_or(bytes.len());
+        let read = read(bytes, Span::new(0, bytes.len()), path_end as u32, &method).map(|target| {
             let (path, query) = (show(Some(target.path)), show(target.query));
             format!("{} {path} {query}", show(target.authority))
         });

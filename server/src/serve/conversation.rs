@@ -402,7 +402,7 @@ impl Conversation {
             return self.shed(head, bytes, fields, facts);
         }
         let mut common = site.common.borrow_mut();
-        let common = common.lines(&self.shard);
+        let common = common.start_now(&self.shard);
         let mut responder = Responder::new(&mut self.out, facts, common);
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
@@ -472,7 +472,7 @@ impl Conversation {
         let start = self.out.len();
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
-        let common = common.lines(&self.shard);
+        let common = common.start_now(&self.shard);
         let mut facts = pending.facts;
         // A drain that began meanwhile.
         facts.keeps_alive &= !self.is_last();

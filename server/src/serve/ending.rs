@@ -45,7 +45,13 @@ impl Conversation {
         self.site.stats.count_response(error.status());
         let start = self.out.len();
         let mut common = self.site.common.borrow_mut();
-        encode::refusal(&mut self.out, error, common.lines(&self.shard), b"", is_to_head);
+        encode::refusal(
+            &mut self.out,
+            error,
+            common.start_now(&self.shard).fields(),
+            b"",
+            is_to_head,
+        );
         drop(common);
         self.log_refusal(error.status(), (self.out.len() - start) as u64);
     }
@@ -62,7 +68,7 @@ impl Conversation {
         let start = self.out.len();
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
-        let mut responder = Responder::new(&mut self.out, facts, common.lines(&self.shard));
+        let mut responder = Responder::new(&mut self.out, facts, common.start_now(&self.shard));
         site.shed(&mut responder);
         let (status, keeps_alive, rest) = responder.finish();
         let route = site.table.own_activity();

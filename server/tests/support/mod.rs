@@ -365,11 +365,15 @@ impl Client {
 
     /// Receives raw bytes, at least one unless the connection has ended.
     pub fn receive_raw(&mut self, bytes: &mut [u8]) -> usize {
+        self.try_receive_raw(bytes).expect("receive")
+    }
+
+    pub fn try_receive_raw(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         loop {
             match self.socket.read(bytes) {
                 // A signal of glommio's may land on any thread.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                size => return size.expect("receive"),
+                received => return received,
             }
         }
     }
@@ -379,14 +383,12 @@ impl Client {
         let mut bytes = [0; 64 * 1024];
         let is_within = !self.unread.is_empty();
         let end = |orderly| if is_within { End::Within } else { orderly };
-        match self.socket.read(&mut bytes) {
+        match self.try_receive_raw(&mut bytes) {
             Ok(0) => Err(end(End::Clean)),
             Ok(size) => {
                 self.unread.extend_from_slice(&bytes[..size]);
                 Ok(())
             }
-            // A signal of glommio's may land on any thread.
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(end(End::Reset)),
             Err(error) => panic!("receive: {error}; so far {} bytes", self.unread.len()),
         }

@@ -37,6 +37,7 @@ pub(crate) struct Options {
     #[arg(long)]
     precompressed: bool,
     /// Compresses text for clients that take zstd, gzip or br
+    #[cfg_attr(not(feature = "compression"), arg(hide = true))]
     #[arg(long)]
     compress: bool,
     /// Where metrics, health and a live page are: IP:PORT, unix:PATH or none

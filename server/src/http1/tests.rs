@@ -350,6 +350,15 @@ fn head_limits_are_exact() {
     refused(&head(61), HeadTooLarge);
 }
 
+/// GET has a way of its own through the code.
+#[test]
+fn the_limit_of_methods_holds_for_the_most_usual_one() {
+    for (method_bytes_max, refusal) in [(2, Some(MethodTooLong)), (3, None)] {
+        let limits = Limits { method_bytes_max, ..Limits::default() };
+        assert_eq!(outcome_with(NEXT.as_bytes(), &limits, u64::MAX).refusal, refusal);
+    }
+}
+
 #[test]
 fn caps_hold_whatever_the_limits_say() {
     const ALL: usize = usize::MAX;

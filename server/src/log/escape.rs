@@ -72,11 +72,9 @@ pub(super) fn logfmt(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes 32 digits.
 pub(super) fn hex(out: &mut Vec<u8>, number: u128) {
-    let mut digits = [0; 32];
-    for (digits, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    for byte in number.to_be_bytes() {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    out.extend_from_slice(&digits);
 }
 
 fn unicode(out: &mut Vec<u8>, character: char) {

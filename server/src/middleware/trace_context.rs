@@ -78,14 +78,15 @@ impl Layer for TraceContexts {
 #[derive(Debug)]
 pub(crate) struct Tracer {
     sampler: Sampler,
-    states: [Cell<u64>; 2],
+    keys: [RandomState; 2],
+    count: Cell<u64>,
 }
 
 impl Tracer {
     pub(crate) fn new(sampler: Sampler) -> Tracer {
-        // The seeds are random, so the ids of shards, processes and machines differ.
-        let states = [(); 2].map(|()| Cell::new(RandomState::new().hash_one(())));
-        Tracer { sampler, states }
+        // The keys are random, so the ids of shards, processes and machines differ.
+        let keys = [RandomState::new(), RandomState::new()];
+        Tracer { sampler, keys, count: Cell::new(0) }
     }
 
     /// The exchange's place in the trace of its caller, or in one that begins here.
@@ -93,23 +94,18 @@ impl Tracer {
         self.context(Caller::of(exchange))
     }
 
-    /// Random enough to differ and to be sampled by, and no secret: SplitMix64 (Steele, Lea and
-    /// Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-    fn next(&self, stream: usize) -> u64 {
-        let state = self.states[stream].get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.states[stream].set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    fn next(&self) -> [u64; 2] {
+        self.count.set(self.count.get().wrapping_add(1));
         // All zeros are invalid (sections 3.2.2.3 and 3.2.2.4).
-        (mixed ^ (mixed >> 31)).max(1)
+        self.keys.each_ref().map(|key| key.hash_one(self.count.get()).max(1))
     }
 
     fn context(&self, caller: Option<Caller>) -> TraceContext {
-        let span_id = self.next(0);
-        let trace_id = caller
-            .as_ref()
-            .map(|caller| caller.trace_id)
-            .unwrap_or_else(|| u128::from(self.next(0)) << 64 | u128::from(self.next(1)));
+        let [span_id, _] = self.next();
+        let trace_id = caller.as_ref().map(|caller| caller.trace_id).unwrap_or_else(|| {
+            let [high, low] = self.next();
+            u128::from(high) << 64 | u128::from(low)
+        });
         let parent = caller.as_ref().map(|caller| caller.is_sampled);
         let is_sampled = self.sampler.is_sampled(trace_id, parent);
         let parent_id = caller.map(|caller| caller.parent_id);

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::{Running, corelane, ends};
 
@@ -210,6 +210,9 @@ fn only_the_process_itself_says_that_it_failed() {
     let mut other = std::process::Command::new("sleep").arg("3600").spawn().expect("start");
     let (process, kept) = (other.id().to_string(), Pid::from_child(&other));
     kill_process(kept, Signal::STOP).expect("signal");
+    // One that has not stopped yet is ended by the other signal at once.
+    let stopped = waitid(WaitId::Pid(kept), WaitIdOptions::STOPPED).expect("wait");
+    assert!(stopped.is_some_and(|status| status.stopped()), "{stopped:?}");
     let arguments = ["restart", &process, "--timeout", "3600"];
     let waiting = corelane(&arguments).stderr(Stdio::piped()).spawn().expect("start");
     let name = SocketAddr::from_abstract_name(format!("corelane-restart-{process}"));

@@ -208,6 +208,28 @@ fn a_shard_that_dies_ends_the_others_and_is_reported() {
     }
 }
 
+/// Whatever the executor leaves behind when it panics: nobody waits for a shard that is gone.
+#[test]
+fn a_shard_that_dies_before_it_is_ready_is_reported() {
+    let config = config(2).checked(&Topology::detect()).expect("config");
+    let launched = launch(&config, |shard| async move {
+        if shard.id() == ShardId(1) {
+            corelane_runtime::glommio::spawn_local(async {
+                // The shard sleeps by then, and whatever would wake it keeps its task.
+                corelane_runtime::glommio::timer::sleep(Duration::from_millis(50)).await;
+                panic!("expected")
+            })
+            .detach();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    match launched.and_then(Handle::join) {
+        Err(RuntimeError::ShardPanicked { shard: 1, text }) => assert_eq!(text, "expected"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_start_that_panics_is_reported_with_its_shard_and_its_words() {
     let config = config(2).checked(&Topology::detect()).expect("config");

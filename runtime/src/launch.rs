@@ -144,7 +144,8 @@ impl Seat {
             peers.iter().for_each(|peer| peer.stop());
             lifecycle.advance(Stage::Draining);
         }
-        // A panic of the executor leaves its tasks behind, and with them what they would have said.
+        // A panic of the executor leaves its tasks behind: nobody must wait for what they would say.
+        peers[id.0].close();
         let _ = ready.send(Word::Ended);
         outcome
     }

@@ -144,7 +144,7 @@ impl Seat {
             peers.iter().for_each(|peer| peer.stop());
             lifecycle.advance(Stage::Draining);
         }
-        // A panic of the executor leaves its tasks behind: nobody must wait for what they would say.
+        // A panic of the executor leaves its tasks behind: nobody must wait for what they say.
         peers[id.0].close();
         let _ = ready.send(Word::Ended);
         outcome

@@ -25,7 +25,8 @@ pub struct Response {
     /// The fields. Those about framing and the connection are the server's own business and are
     /// left out when the response is sent: `Content-Length` (save of a response to HEAD that has no
     /// content to be measured), `Transfer-Encoding`, `Trailer`, `Connection` (save `close`, which
-    /// is obeyed), `Keep-Alive`, `Proxy-Connection`, `Date` and `Server`.
+    /// is obeyed), `Keep-Alive`, `Proxy-Connection`, `Date` and `Server`. So is what describes the
+    /// content of a 304, which has none; middleware learns from it what the 200 would be like.
     pub headers: HeaderMap,
     /// The content.
     pub body: Body,
@@ -301,7 +302,7 @@ impl<'a> Responder<'a> {
         self.written = Some(status);
         self.facts.keeps_alive &= !self.facts.closes_unread;
         let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
-        let headers = self.headers.take().map(|headers| self.obeyed(headers, rule));
+        let headers = self.headers.take().map(|headers| self.obeyed(headers, status, rule));
         self.common.write(self.out, status);
         let has = |name| headers.as_ref().is_some_and(|all| all.contains_key(name));
         if has(header::UPGRADE) {
@@ -321,11 +322,17 @@ impl<'a> Responder<'a> {
     }
 
     /// The application's fields, after the server has done what they ask of it.
-    fn obeyed(&mut self, mut headers: HeaderMap, rule: BodyRule) -> HeaderMap {
+    fn obeyed(&mut self, mut headers: HeaderMap, status: StatusCode, rule: BodyRule) -> HeaderMap {
         if asks_to_close(&headers) {
             self.facts.keeps_alive = false;
         }
         drop_repeated_fields(&mut headers);
+        // RFC 9110 section 15.4.5: the client has these beside its content already.
+        if status == StatusCode::NOT_MODIFIED {
+            for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
+                headers.remove(name);
+            }
+        }
         // RFC 9110 section 9.3.2: a handler of HEAD alone has no content to be measured. What it
         // says of GET's is all that is known.
         if matches!(rule, BodyRule::FieldsOnly | BodyRule::FieldsOnlyUnchunked) {

@@ -1,8 +1,10 @@
 //! Other people's clients against the server, and proxies in front of it: curl, wget, wrk, h2load;
-//! four of Python's, Node's fetch, Java's HttpClient, headless Chromium; nginx and HAProxy.
+//! four of Python's, Node's fetch, Java's HttpClient, Go's net/http, headless Chromium; nginx and
+//! HAProxy.
 //!
-//! `scripts/test packages` installs them. Java, Node, the browser, the proxies and Python's clients
-//! are large and not to be had everywhere: where one is not there, its test says so and ends.
+//! `scripts/test packages` installs them. Java, Node, Go, the browser, the proxies and Python's
+//! clients are large and not to be had everywhere: where one is not there, its test says so and
+//! ends.
 
 mod support;
 
@@ -209,6 +211,19 @@ fn java_http_client() {
     let mut java = Command::new(java);
     java.arg(program("Client.java"));
     drive(java, 1);
+}
+
+#[test]
+fn go_net_http() {
+    let Some(go) = find("go") else { return };
+    let mut go = Command::new(go);
+    // What it compiles is kept where ours is, and nothing is fetched.
+    go.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"));
+    go.envs([("GO111MODULE", "off"), ("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
+    go.env("GOFLAGS", "");
+    go.arg("run").arg(program("client.go"));
+    // One of its uploads is refused before it is sent, which closes the connection.
+    drive(go, 2);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use corelane::middleware::{compression, decompression};
+use corelane::middleware::{EntityTags, compression, decompression};
 use corelane::{
     App, BodyStream, Coding, HeaderValue, IntoResponse, RequestBody, RequestBodyError, Response,
     StatusCode, files, get, header, post,
@@ -317,6 +317,53 @@ fn files_are_compressed_and_validated() {
             let plain = ask(&server, "GET", path, request);
             assert_eq!(plain.field("vary"), Some("accept-encoding"), "{request}");
         }
+    }
+    server.stop();
+}
+
+// RFC 9110 section 15.4.5: a 304 has the very tag and Vary that the 200 would have.
+#[test]
+fn a_304_has_the_tag_and_vary_of_its_200() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["large.txt", "picture.png", "site.css", "site.css.gz"] {
+        fs::write(folder.path().join(name), text()).unwrap();
+    }
+    fs::write(folder.path().join("small.txt"), "few").unwrap();
+    let app = App::new()
+        .files("/files", files(folder.path()).precompressed([Coding::Gzip]))
+        .route("/large", get(async || text()).layer(EntityTags))
+        .route("/small", get(async || "few").layer(EntityTags))
+        .layer(compression());
+    let server = TestServer::start(app);
+    // A file's tag is weak while it may change unnoticed.
+    eventually("the tags are settled", || {
+        ask(&server, "GET", "/files/small.txt", "").field("etag").unwrap().starts_with('"')
+    });
+    let paths = ["large.txt", "picture.png", "site.css", "site.css.gz", "small.txt"];
+    let paths = paths.map(|name| format!("/files/{name}"));
+    let paths = paths.iter().map(String::as_str).chain(["/large", "/small"]);
+    let mut seen = Vec::new();
+    for path in paths {
+        for accept in ["", "Accept-Encoding: gzip\r\n", "Accept-Encoding: zstd\r\n"] {
+            let whole = ask(&server, "GET", path, accept);
+            let tag = whole.field("etag").unwrap();
+            for known in [tag, "*", &format!("W/{}", tag.trim_start_matches("W/"))] {
+                for method in ["GET", "HEAD"] {
+                    let fields = format!("{accept}If-None-Match: {known}\r\n");
+                    let unmodified = ask(&server, method, path, &fields);
+                    assert_eq!(unmodified.status, 304, "{path} {fields}");
+                    for name in ["etag", "vary"] {
+                        let (one, other) = (unmodified.field(name), whole.field(name));
+                        assert_eq!(one, other, "{name}: {path} {fields}");
+                    }
+                }
+            }
+            seen.push((tag.starts_with('W'), whole.field("vary").is_some()));
+        }
+    }
+    // All kinds of pairs were among them, so that no constant answer could have been right.
+    for kind in [(false, false), (false, true), (true, false), (true, true)] {
+        assert!(seen.contains(&kind), "{kind:?} in {seen:?}");
     }
     server.stop();
 }

@@ -120,10 +120,13 @@ impl Stored {
         }
     }
 
-    /// The fields of a 304.
+    /// The fields of a 304, and what tells middleware of the content, which does not go out.
     pub(super) fn headers_unmodified(&self) -> HeaderMap {
-        let fields = self.headers.iter().filter(|(name, _)| is_unmodified_field(name));
-        fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let mut headers = self.headers.clone();
+        headers.remove(header::LAST_MODIFIED);
+        headers.remove(header::ACCEPT_RANGES);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.stamp.size));
+        headers
     }
 
     /// Bytes of memory that keeping it takes. An open file counts as 512 KiB, so that with the

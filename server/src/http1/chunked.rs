@@ -188,7 +188,7 @@ impl Chunked {
 
 // RFC 9112 section 7.1.1: chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ). The grammar
 // also has "bad whitespace" around the signs, which senders must not generate; we refuse it, as we
-// refuse every other octet that has no place here (RFC 9112 erratum 7633 about CR and LF).
+// refuse every other octet that has no place here (section 7.1: each line ends with CRLF).
 fn extension(state: State, byte: u8) -> Result<State, ProtocolError> {
     let is_token = TOKEN.contain(byte);
     match (state, byte) {

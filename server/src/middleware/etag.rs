@@ -53,11 +53,10 @@ pub(crate) fn tagged(mut response: Response, wanted: &[Vec<u8>], known: &[Vec<u8
         response.headers.insert(header::ETAG, tag);
     }
     if is_known {
-        // RFC 9110 section 15.4.5: what guides caches stays; what describes content goes with it.
+        // What describes the content does not go out, but tells layers around this one of it.
+        response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
         response.status = StatusCode::NOT_MODIFIED;
         response.body = Body::Empty;
-        response.headers.remove(header::CONTENT_TYPE);
-        response.headers.remove(header::CONTENT_ENCODING);
     }
     response
 }

@@ -86,6 +86,12 @@ fn check_status(response: &Response) {
         let is_there = response.fields.iter().any(|(known, _)| known == name);
         assert!(is_there, "no {name}: {response:?}");
     }
+    // RFC 9110 section 15.4.5: what describes content has no place where there is none.
+    if response.status == 304 {
+        for name in ["content-type", "content-encoding", "content-language", "content-range"] {
+            assert_eq!(response.field(name), None, "{response:?}");
+        }
+    }
     // RFC 9110 section 15.5.9: a server that did not wait longer closes.
     assert!(response.status != 408 || response.says_close(), "{response:?}");
 }

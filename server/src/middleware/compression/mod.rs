@@ -118,22 +118,10 @@ impl Middleware for Compressor {
 impl Shared {
     fn compress(&self, mut response: Response, acceptable: &Acceptable) -> Response {
         let coding = acceptable.choose(self.settings.codings.iter().copied());
-        match response.status {
-            // RFC 9110 section 15.4.5: what it is about is not known here, so its 200 may have been
-            // chosen by Accept-Encoding, and may have gone out compressed, with a weak tag.
-            StatusCode::NOT_MODIFIED => {
-                if coding.is_some() {
-                    weaken_tag(&mut response.headers);
-                }
-                add_vary(&mut response.headers, "accept-encoding");
-                return response;
-            }
-            // RFC 9110 section 15.3.7: Vary is there if the whole would have had it.
-            StatusCode::PARTIAL_CONTENT if may_be_coded(&response.headers) => {
-                add_vary(&mut response.headers, "accept-encoding");
-                return response;
-            }
-            _ => {}
+        // RFC 9110 section 15.3.7: Vary is there if the whole would have had it.
+        if response.status == StatusCode::PARTIAL_CONTENT && may_be_coded(&response.headers) {
+            add_vary(&mut response.headers, "accept-encoding");
+            return response;
         }
         let bytes_min = if acceptable.refuses_identity() { 1 } else { self.settings.bytes_min };
         if !is_compressible(&response, bytes_min) {
@@ -142,6 +130,11 @@ impl Shared {
         // RFC 9110 section 12.5.5: also for those who got it as it is.
         add_vary(&mut response.headers, "accept-encoding");
         let Some(coding) = coding else { return response };
+        // RFC 9110 section 15.4.5: a 304 has the tag of its 200, which would be compressed.
+        if response.status == StatusCode::NOT_MODIFIED {
+            weaken_tag(&mut response.headers);
+            return response;
+        }
         let body = std::mem::take(&mut response.body);
         match self.encode(coding, body) {
             Ok(body) => response.body = body,
@@ -180,19 +173,30 @@ impl Shared {
     }
 }
 
+/// Whether the content is to be compressed; of a 304, whether that of its 200 would be.
+///
+/// A 304 tells by Content-Type and Content-Length, which do not go out in it. One that says nothing
+/// of them may be about anything.
 fn is_compressible(response: &Response, bytes_min: usize) -> bool {
     let Response { status, headers, body } = response;
-    let is_large = match body {
-        Body::Empty => false,
-        Body::Bytes(bytes) => bytes.len() >= bytes_min,
-        Body::Stream(stream) => stream.size().is_none_or(|size| size >= bytes_min as u64),
+    let is_unmodified = *status == StatusCode::NOT_MODIFIED;
+    let size = match body {
+        _ if is_unmodified => said_length(headers),
+        Body::Empty => return false,
+        Body::Bytes(bytes) => Some(bytes.len() as u64),
+        Body::Stream(stream) => stream.size(),
     };
+    let is_large = size.is_none_or(|size| size >= bytes_min as u64);
     // RFC 9111 section 5.2.2.6: no-transform forbids it. A part is of the content as it was.
     let is_fixed = *status == StatusCode::PARTIAL_CONTENT
         || headers.contains_key(header::CONTENT_ENCODING)
         || headers.contains_key(header::CONTENT_RANGE)
         || contains_token(headers, &header::CACHE_CONTROL, "no-transform");
-    is_large && !is_fixed && media(headers).is_some_and(is_text_at_heart)
+    is_large && !is_fixed && media(headers).map_or(is_unmodified, is_text_at_heart)
+}
+
+fn said_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the whole, of which this is a part or several, may have been compressed.

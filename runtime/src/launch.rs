@@ -103,7 +103,13 @@ where
     Ok(handle)
 }
 
-type Ready = Result<(), RuntimeError>;
+/// What a shard's thread tells whoever waits for it to be ready.
+enum Word {
+    Ready,
+    Failed(RuntimeError),
+    /// It is over, whatever it has said before; what it died of is the thread's outcome.
+    Ended,
+}
 
 /// Everything that a shard's thread starts from.
 struct Seat {
@@ -115,7 +121,7 @@ struct Seat {
     stats: Arc<Stats>,
     lifecycle: Lifecycle,
     origin: Instant,
-    ready: mpsc::Sender<Ready>,
+    ready: mpsc::Sender<Word>,
 }
 
 impl Seat {
@@ -126,7 +132,7 @@ impl Seat {
         F: Future<Output = Result<(), StartError>> + 'static,
     {
         let (peers, lifecycle) = (Arc::clone(&self.peers), self.lifecycle.clone());
-        let id = self.remote.id;
+        let (id, ready) = (self.remote.id, self.ready.clone());
         self.remote.heartbeat.enter_thread();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_executor(start)));
         let outcome = outcome.unwrap_or_else(|panic| {
@@ -138,6 +144,9 @@ impl Seat {
             peers.iter().for_each(|peer| peer.stop());
             lifecycle.advance(Stage::Draining);
         }
+        // A panic of the executor leaves its tasks behind: nobody must wait for what they say.
+        peers[id.0].close();
+        let _ = ready.send(Word::Ended);
         outcome
     }
 
@@ -156,7 +165,7 @@ impl Seat {
             Ok(executor) => executor.run(self.run_shard(start)),
             Err(error) => {
                 let error = RuntimeError::Executor(error.to_string());
-                let _ = self.ready.send(Err(error));
+                let _ = self.ready.send(Word::Failed(error));
                 Ok(())
             }
         }
@@ -173,7 +182,7 @@ impl Seat {
             match Uring::new(&config, &pool, remote.alarm_fd(), origin, Arc::clone(&stats)) {
                 Ok(ring) => ring,
                 Err(error) => {
-                    let _ = ready.send(Err(error));
+                    let _ = ready.send(Word::Failed(error));
                     return Ok(());
                 }
             };
@@ -194,7 +203,10 @@ impl Seat {
                 Err(RuntimeError::ShardPanicked { shard: id, text }.into())
             });
             // Nobody listens any more where another shard has failed already.
-            let _ = ready.send(started.map_err(start_error));
+            let _ = ready.send(match started {
+                Ok(()) => Word::Ready,
+                Err(error) => Word::Failed(start_error(error)),
+            });
         });
         let outcome = park::run(&shard, &mut ring, &config).await;
         shard.drop_tasks();
@@ -293,13 +305,12 @@ impl Handle {
         outcome
     }
 
-    fn wait_until_ready(&mut self, readiness: &mpsc::Receiver<Ready>) -> Result<(), RuntimeError> {
+    fn wait_until_ready(&mut self, readiness: &mpsc::Receiver<Word>) -> Result<(), RuntimeError> {
         for _ in 0..self.threads.len() {
             match readiness.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(self.abandon(error)),
-                // A shard ended without a word: its thread panicked, and has the panic's text.
-                Err(mpsc::RecvError) => {
+                Ok(Word::Ready) => {}
+                Ok(Word::Failed(error)) => return Err(self.abandon(error)),
+                Ok(Word::Ended) | Err(mpsc::RecvError) => {
                     self.stopper().stop();
                     return self.join_threads();
                 }

@@ -296,14 +296,14 @@ fn limited() {
     }
     let server = Server::start(config_with(64), "127.0.0.1:0", end_as_told);
     println!("listening {}", server.tcp());
+    let mut taken = Vec::new();
     for line in std::io::stdin().lines() {
         match &*line.expect("stdin") {
             "fill" => {
                 // Everything that is left, so that not one can be had for a moment.
                 let open = || File::open("/dev/null");
-                let taken: Vec<_> = std::iter::from_fn(|| open().ok()).collect();
+                taken.extend(std::iter::from_fn(|| open().ok()));
                 println!("filled {}", taken.len());
-                std::mem::forget(taken);
             }
             "count" => {
                 let stats = server.stats();

@@ -202,10 +202,52 @@ fn a_shard_that_dies_ends_the_others_and_is_reported() {
         }
         Ok(())
     });
-    match launched.and_then(Handle::join) {
+    assert_died(launched.and_then(Handle::join));
+}
+
+/// Has the executor of this shard panic. It sleeps by then, and leaves its tasks behind, which
+/// something that would wake it still holds.
+fn die_asleep() {
+    corelane_runtime::glommio::spawn_local(async {
+        corelane_runtime::glommio::timer::sleep(Duration::from_millis(50)).await;
+        panic!("expected")
+    })
+    .detach();
+}
+
+fn assert_died(outcome: Result<(), RuntimeError>) {
+    match outcome {
         Err(RuntimeError::ShardPanicked { shard: 1, text }) => assert_eq!(text, "expected"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn nobody_waits_for_a_shard_that_has_died_before_it_was_ready() {
+    let config = config(2).checked(&Topology::detect()).expect("config");
+    let launched = launch(&config, |shard| async move {
+        if shard.id() == ShardId(1) {
+            die_asleep();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    assert_died(launched.and_then(Handle::join));
+}
+
+#[test]
+fn nobody_waits_for_the_reply_of_a_shard_that_has_died() {
+    let config = config(2).checked(&Topology::detect()).expect("config");
+    let handle = launch(&config, |shard| async move {
+        if shard.id() == ShardId(1) {
+            die_asleep();
+        }
+        Ok(())
+    });
+    let handle = handle.expect("both are ready");
+    let mesh = handle.mesh();
+    eventually(|| mesh.call(ShardId(1), |_| ()).is_err());
+    assert_died(handle.join());
 }
 
 #[test]

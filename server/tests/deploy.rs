@@ -1,8 +1,10 @@
 //! What is in `scripts/deploy/`, checked with the tools that will read it: systemd, libseccomp,
 //! nginx, HAProxy.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -242,6 +244,37 @@ fn serve_confined(profile: &Path) {
 fn it_serves_with_the_system_calls_of_the_unit() {
     let folder = folder();
     serve_confined(&write_profile(&folder, &profile_of_unit()));
+}
+
+/// Another user, without a capability, under the profile, and no file system that can be written.
+#[test]
+fn it_needs_no_privilege_and_writes_nowhere() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give everything up");
+        return;
+    }
+    let place = folder();
+    let (site, program) = (place.path().join("site"), place.path().join("corelane"));
+    std::fs::create_dir(&site).expect("a folder");
+    std::fs::copy(BINARY, &program).expect("a copy");
+    std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("a mode");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation=private", "sh", "-ec"]).arg(
+        "findmnt --noheadings --list --output TARGET | while read -r at; do
+             mount -o remount,bind,ro \"$at\" 2>/dev/null || true
+         done
+         if touch \"$3/site/written\" 2>/dev/null; then exit 9; fi
+         run=\"$1 $2 setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all\"
+         program=$3/corelane
+         shift 3
+         exec $run --bounding-set=-all --no-new-privs \"$program\" \"$@\"",
+    );
+    let confined = confined().get_program().to_owned();
+    command.arg("sh").arg(confined).arg(deploy("seccomp.json")).arg(place.path());
+    let (server, address) = serve(command, &site);
+    assert_eq!(get(address).expect("an answer"), "200");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
 }
 
 /// Whether a Python expression of a system call is let through; by its errno where it is not.

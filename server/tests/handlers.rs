@@ -17,7 +17,7 @@ use corelane::{
     ServerConfig, State, StatusCode, get, header, post, put,
 };
 use futures_channel::oneshot;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use support::{Client, End, TestServer, chunked, eventually, request};
 
@@ -601,7 +601,33 @@ fn panicking() -> App {
                 }))
             }),
         )
+        .route(
+            "/dropped-stream",
+            get(async || {
+                let bomb = Bomb;
+                BodyStream::new(stream::iter(["whole"]).map(move |piece| {
+                    let _ = &bomb;
+                    Ok::<_, BoxError>(Bytes::from_static(piece.as_bytes()))
+                }))
+            }),
+        )
+        .route(
+            "/dropped",
+            get(async || {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            }),
+        )
         .route("/fine", get(async || "fine"))
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a destructor")
+    }
 }
 
 /// Panics wherever the server calls it.
@@ -649,6 +675,35 @@ fn a_panic_in_a_stream_cuts_the_answer_off_and_is_counted() {
     assert_eq!(server.stats().handler_panics.value(), 1);
     assert_eq!(other.exchange(support::get("/fine")).text(), "fine");
     server.stop();
+}
+
+/// Destructors run where no handler is called any more: within the server's own task.
+#[test]
+fn a_panic_of_a_destructor_ends_its_connection_and_no_other() {
+    let server = TestServer::start(panicking());
+    let mut other = server.connect();
+    let panics = || server.stats().handler_panics.value() + server.runtime_stats().panics.value();
+    let begun = |path| {
+        let mut client = server.connect();
+        client.send(support::get("/fine") + &support::get(path));
+        assert_eq!(client.response().text(), "fine");
+        client
+    };
+    let mut client = begun("/dropped-stream");
+    // The content may be complete, or cut off; the connection ends either way.
+    let _ = client.try_response_to("GET");
+    client.expect_closed();
+    eventually("the first panic", || panics() == 1);
+    let client = begun("/dropped");
+    eventually("its handler runs", || server.stats().in_flight() == 1);
+    client.reset();
+    eventually("the second panic", || panics() == 2);
+    eventually("only the other is left", || server.stats().connections_open() == 1);
+    assert_eq!(server.stats().in_flight(), 0);
+    assert_eq!(other.exchange(support::get("/fine")).text(), "fine");
+    assert_eq!(server.get("/fine").text(), "fine");
+    drop(other);
+    server.wait_until_quiet();
 }
 
 fn start_error(app: App) -> String {

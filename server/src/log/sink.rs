@@ -37,6 +37,8 @@ pub(super) struct Sink {
     out: Box<dyn Write + Send>,
     /// Whether the last write failed: said once, not with each line.
     is_failing: bool,
+    /// Whether it ends within a line, because the disk was full there.
+    is_torn: bool,
 }
 
 impl Sink {
@@ -50,14 +52,14 @@ impl Sink {
             }
             Target::Writer(writer) => (None, writer),
         };
-        Ok(Sink { path, out, is_failing: false })
+        Ok(Sink { path, out, is_failing: false, is_torn: false })
     }
 
     /// Opens the file anew under its name. Where that fails, the old one is gone on with.
     pub(super) fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         match open(path) {
-            Ok(file) => self.out = Box::new(file),
+            Ok(file) => (self.out, self.is_torn) = (Box::new(file), false),
             Err(error) => {
                 let path = path.display();
                 tracing::error!(%error, %path, "the access log can not be reopened");
@@ -65,9 +67,13 @@ impl Sink {
         }
     }
 
-    /// Writes lines that lie in two pieces; whether they were taken.
-    pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> bool {
-        let written = write_all(&mut *self.out, first, second).and_then(|()| self.out.flush());
+    /// Writes lines that lie in two pieces; says how many of them were not taken whole.
+    ///
+    /// One that is torn by a full disk ends there: the next one stands on a line of its own.
+    pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> usize {
+        let end: &[u8] = if self.is_torn { b"\n" } else { b"" };
+        let (taken, written) = write_all(&mut *self.out, [end, first, second]);
+        let written = written.and_then(|()| self.out.flush());
         match &written {
             Err(error) if !self.is_failing => {
                 tracing::error!(%error, "the access log can not be written; lines are lost");
@@ -76,29 +82,89 @@ impl Sink {
             _ => {}
         }
         self.is_failing = written.is_err();
-        written.is_ok()
+        let mut lines = first.iter().chain(second);
+        if taken > 0 {
+            // The end of a torn line alone leaves nothing torn.
+            let last = taken.checked_sub(end.len() + 1).and_then(|last| lines.nth(last));
+            self.is_torn = last.is_some_and(|byte| *byte != b'\n');
+        }
+        lines.filter(|byte| **byte == b'\n').count()
     }
 }
 
-/// With one call where all of it is taken at once, so that no line is torn apart by what another
-/// process appends.
-fn write_all(out: &mut dyn Write, first: &[u8], second: &[u8]) -> io::Result<()> {
-    let mut pieces = [IoSlice::new(first), IoSlice::new(second)];
+/// How much was taken, and why no more. With one call where all of it is taken at once, so that no
+/// line is torn apart by what another process appends.
+fn write_all(out: &mut dyn Write, pieces: [&[u8]; 3]) -> (usize, io::Result<()>) {
+    let (mut pieces, mut taken) = (pieces.map(IoSlice::new), 0);
     let mut pieces = &mut pieces[..];
     // Empty pieces in front are taken away as well: without any left, all is written.
     IoSlice::advance_slices(&mut pieces, 0);
     while !pieces.is_empty() {
         match out.write_vectored(pieces) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(size) => IoSlice::advance_slices(&mut pieces, size),
+            Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
+            Ok(size) => {
+                IoSlice::advance_slices(&mut pieces, size);
+                taken += size;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (taken, Err(error)),
         }
     }
-    Ok(())
+    (taken, Ok(()))
 }
 
 /// Every write lands at the end, also beside another process that has the file open.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What it holds, and for how much more there is room.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (held, room) = &mut *self.0.lock().expect("a lock");
+            let size = bytes.len().min(*room);
+            held.extend_from_slice(&bytes[..size]);
+            *room -= size;
+            if size == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(size) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_tears_is_counted_and_spoils_no_other() {
+        let lines = b"first\nsecond\nthird\n";
+        for room in 0..=lines.len() {
+            for cut in 0..=lines.len() {
+                let disk = Disk::default();
+                let mut sink = Sink::open(Target::Writer(Box::new(disk.clone()))).expect("open");
+                let make_room = |room| disk.0.lock().expect("a lock").1 = room;
+                make_room(room);
+                let whole = lines[..room].iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!(sink.write(&lines[..cut], &lines[cut..]), 3 - whole, "{room} {cut}");
+                // Still full.
+                assert_eq!(sink.write(b"lost\n", b""), 1, "{room} {cut}");
+                make_room(100);
+                assert_eq!(sink.write(b"later\n", b""), 0, "{room} {cut}");
+                let mut expected = lines[..room].to_vec();
+                if expected.last().is_some_and(|byte| *byte != b'\n') {
+                    expected.push(b'\n');
+                }
+                expected.extend_from_slice(b"later\n");
+                let held = &disk.0.lock().expect("a lock").0;
+                assert_eq!(held.escape_ascii().to_string(), expected.escape_ascii().to_string());
+            }
+        }
+    }
 }

@@ -130,10 +130,11 @@ pub(super) enum Answer {
     Pending(Call, RequestFacts),
 }
 
-/// However it came to its end, be it that a drain's deadline passed: what only an end delimits must
-/// not look whole (RFC 9112 section 8).
+/// However it came to its end, be it that a drain's deadline passed, or that a destructor of the
+/// application's panicked: what only an end delimits must not look whole (RFC 9112 section 8).
 impl Drop for Conversation {
     fn drop(&mut self) {
+        self.note_end();
         if self.is_open_ended {
             self.stream.abort();
         }

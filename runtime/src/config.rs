@@ -53,10 +53,13 @@ pub struct ShardConfig {
     /// [`block_max`](ShardConfig::block_max).
     pub spin: Duration,
     /// How long an idle shard blocks in its own ring before it parks through glommio, which is
-    /// when tasks that use glommio directly are next looked at. Default 1 ms.
+    /// when tasks that use glommio directly are next looked at. Default 10 ms: to park costs 17
+    /// system calls, so a shard with short pauses should not.
     pub block_max: Duration,
-    /// How often a busy shard lets glommio's reactor run, at least. Default 1 ms: a glommio task
-    /// that another thread wakes needs up to two passes, and is served within 5 ms with room.
+    /// How often a busy shard lets glommio's reactor run, at least. Default 10 ms: it costs seven
+    /// system calls, which whoever comes next waits for. Disk files do not wait for it. A glommio
+    /// task of the program's own that another thread wakes needs up to two passes; a program with
+    /// such tasks sets 1 ms.
     pub reactor_period: Duration,
     /// How long the tasks of one turn may run before `yield_if_needed` yields. Default 1 ms: what
     /// a waiting request may lose to one that computes.
@@ -81,8 +84,8 @@ impl Default for ShardConfig {
             spare_buffer_count_max: 1024,
             spare_buffer_bytes_max: 64 * 1024,
             spin: Duration::ZERO,
-            block_max: Duration::from_millis(1),
-            reactor_period: Duration::from_millis(1),
+            block_max: Duration::from_millis(10),
+            reactor_period: Duration::from_millis(10),
             turn_budget: Duration::from_millis(1),
             stall_threshold: Duration::from_millis(10),
             mesh_job_count_max: 1024,
@@ -208,7 +211,7 @@ mod tests {
         check(|shard| shard.mesh_job_count_max = 0, "mesh_job_count_max: 0");
         check(|shard| shard.stall_threshold = Duration::from_nanos(1), "stall_threshold: below");
         check(|shard| shard.block_max = Duration::ZERO, "block_max: 0");
-        check(|shard| shard.spin = Duration::from_secs(1), "spin: 1s is more than block_max, 1ms");
+        check(|shard| shard.spin = Duration::from_secs(1), "spin: 1s is more than block_max, 10ms");
     }
 
     #[test]

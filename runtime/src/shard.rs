@@ -252,7 +252,10 @@ impl Shard {
         self.driver.flush(world);
         self.turn_end.reach(world);
         let mut completions = self.completions.take();
-        world.enter(self.wait(idle), &mut completions)?;
+        // Whoever waits for a send is told only by looking, in this turn; the next one may block.
+        let must_look = self.driver.take_awaits_sends();
+        let wait = if must_look { Wait::No } else { self.wait(idle) };
+        world.enter(wait, &mut completions)?;
         self.remote.wake_up();
         self.read_clock(world);
         let mut has_progressed = !completions.is_empty();
@@ -268,7 +271,7 @@ impl Shard {
         if self.is_draining() {
             self.announce();
         }
-        Ok(has_progressed || self.has_work())
+        Ok(has_progressed || must_look || self.has_work())
     }
 
     /// Whether a task is ready to run, or an operation to be started again.
@@ -363,10 +366,8 @@ impl Shard {
         let Wait::Until(latest) = idle else {
             return Wait::No;
         };
-        // Whoever waits for a send is told only by looking; what glommio does for a task is noticed
-        // outside the ring only.
-        let must_look = self.driver.take_awaits_sends() || self.uses_disk();
-        if must_look || self.has_work() || !self.fall_asleep() {
+        // What glommio does for a task is noticed outside the ring only.
+        if self.uses_disk() || self.has_work() || !self.fall_asleep() {
             return Wait::No;
         }
         Wait::Until(self.next_deadline().map_or(latest, |deadline| latest.min(deadline)))

@@ -6,12 +6,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use corelane_runtime::fs::FileRange;
 use corelane_runtime::{SendBuffer, Shard, Stream, sleep, timeout};
-use support::{config, on_shard, pattern};
+use support::{config, on_shard, pattern, read};
 
 /// A listener whose queue is full answers nobody: a connect to it stays in flight.
 struct FullListener {
@@ -47,6 +47,41 @@ async fn all_closed(shard: &Shard) {
         sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(shard.stats().stale_completions.value(), 0);
+}
+
+/// To park through glommio costs as much as some requests do.
+#[test]
+fn a_slow_reader_is_waited_for_in_the_ring() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        let (mut piece, mut size) = (vec![0; 64 << 10], 0);
+        while let Ok(read @ 1..) = read(&mut stream, &mut piece) {
+            size += read;
+        }
+        size
+    });
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(32 << 20).expect("its size");
+    let file = Arc::new(OwnedFd::from(file));
+    let mut config = config(1);
+    let hour = Duration::from_secs(3600);
+    (config.shard.block_max, config.shard.reactor_period) = (hour, hour);
+    let park_count = on_shard(config, move |shard: Rc<Shard>| {
+        let file = Rc::new(file.try_clone().expect("a descriptor"));
+        async move {
+            let mut stream = Stream::connect(address).await.expect("connect");
+            stream.send(large());
+            stream.sent(0).await.expect("all of it");
+            stream.send(bytes_of("head"));
+            stream.send(SendBuffer::File(FileRange { file, offset: 0, size: 32 << 20 }));
+            stream.sent(0).await.expect("all of it");
+            shard.stats().parks.value()
+        }
+    });
+    assert_eq!(reader.join().expect("the reader"), (64 << 20) + 4);
+    assert_eq!(park_count, 0);
 }
 
 #[test]

@@ -96,7 +96,9 @@ fn saturated_shards_notice_other_threads_and_timers_of_glommio() {
 fn measure_saturated() -> [bool; 3] {
     let (wanted, requests) = mpsc::channel();
     let (sender, results) = mpsc::channel();
-    let server = EchoServer::start_and(config(2), &["127.0.0.1:0"], move |shard| {
+    let mut config = config(2);
+    config.shard.reactor_period = Duration::from_millis(1);
+    let server = EchoServer::start_and(config, &["127.0.0.1:0"], move |shard| {
         let (wanted, sender) = (wanted.clone(), sender.clone());
         let is_first = shard.id() == ShardId(0);
         let spinner = Rc::clone(shard);

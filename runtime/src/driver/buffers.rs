@@ -317,7 +317,11 @@ impl BufferList {
 ///
 /// Hold it within one turn only: what must outlive an `.await` is copied out, or the shard runs
 /// out of buffers while a handler is slow.
-pub struct Received(Source);
+pub struct Received {
+    source: Source,
+    /// Bytes at the front that were skipped.
+    start: usize,
+}
 
 enum Source {
     Pool { pool: Rc<BufferPool>, buffer: BufferId },
@@ -326,12 +330,21 @@ enum Source {
 
 impl Received {
     pub(crate) fn new(pool: Rc<BufferPool>, buffer: BufferId) -> Received {
-        Received(Source::Pool { pool, buffer })
+        Received { source: Source::Pool { pool, buffer }, start: 0 }
     }
 
     /// Bytes that had to be copied out of their buffer because nobody was reading.
     pub(crate) fn copied(bytes: Vec<u8>) -> Received {
-        Received(Source::Copied(bytes))
+        Received { source: Source::Copied(bytes), start: 0 }
+    }
+
+    /// Has the bytes begin `count` bytes later: what is in front of there is done with.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn skip(&mut self, count: usize) {
+        assert!(count <= self.len(), "no more is skipped than there is");
+        self.start += count;
     }
 }
 
@@ -339,28 +352,30 @@ impl Deref for Received {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        let bytes = match &self.source {
             // SAFETY: the shard holds the buffer, and this value is the only one that names it:
             // `take` gives each buffer out once. Shared with `self`, so nobody writes.
             Source::Pool { pool, buffer } => unsafe { pool.filled(*buffer).as_ref() },
             Source::Copied(bytes) => bytes,
-        }
+        };
+        &bytes[self.start..]
     }
 }
 
 impl DerefMut for Received {
     fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
+        let bytes = match &mut self.source {
             // SAFETY: as in `deref`, and `self` is borrowed mutably, so this is the only access.
             Source::Pool { pool, buffer } => unsafe { pool.filled(*buffer).as_mut() },
             Source::Copied(bytes) => bytes,
-        }
+        };
+        &mut bytes[self.start..]
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Source::Pool { pool, buffer } = &self.0 {
+        if let Source::Pool { pool, buffer } = &self.source {
             pool.give_back(*buffer);
         }
     }
@@ -421,6 +436,12 @@ mod tests {
         let mut received = Received::new(Rc::clone(&pool), buffers[1]);
         received[0] = b'H';
         assert_eq!(&received[..], b"Hello");
+        received.skip(1);
+        received[0] = b'E';
+        received.skip(0);
+        assert_eq!(&received[..], b"Ello");
+        received.skip(4);
+        assert!(received.is_empty());
         assert_eq!(pool.lent_count(), 1);
         assert!(lent(&pool).is_empty());
         drop(received);

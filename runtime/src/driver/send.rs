@@ -152,7 +152,10 @@ impl Driver {
             return Poll::Ready(Ok(()));
         }
         writer.wait(context);
-        state.awaits_sends = true;
+        // Of a file the end is always told.
+        if !matches!(sending.current, Some(SendBuffer::File(_))) {
+            state.awaits_sends = true;
+        }
         Poll::Pending
     }
 

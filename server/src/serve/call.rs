@@ -129,7 +129,11 @@ impl Conversation {
     }
 
     /// Hands a receive buffer over whole where it is all content, and much of it: no copy.
-    fn feed_received(&mut self, channel: &Channel, received: Received) -> Result<(), Ended> {
+    pub(super) fn feed_received(
+        &mut self,
+        channel: &Channel,
+        received: Received,
+    ) -> Result<(), Ended> {
         if !self.input.is_empty() {
             self.keep_body(&received);
             return Ok(());

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use corelane_runtime::{Moment, Received, SendBuffer};
 
-use super::conversation::{Conversation, Next, Phase};
+use super::conversation::{Conversation, Next, Pending, Phase};
 use crate::http1::{EndOfInput, ProtocolError};
 use crate::response::Rest;
 use crate::stats::{Closed, Deadline};
@@ -177,7 +177,7 @@ impl Conversation {
                 Poll::Pending => return Poll::Pending,
             };
             self.note_progress(received.len() as u64);
-            Poll::Ready(Ok(self.take_in(received, context)))
+            Poll::Ready(self.take_in(received, context))
         })
     }
 
@@ -188,16 +188,26 @@ impl Conversation {
     }
 
     /// Processes received bytes in their buffer where nothing waits before them; what is left of
-    /// them is copied out.
-    fn take_in(&mut self, mut received: Received, context: &mut Context<'_>) -> Next {
+    /// them goes to the handler that has begun to read them, or is copied out.
+    fn take_in(
+        &mut self,
+        mut received: Received,
+        context: &mut Context<'_>,
+    ) -> Result<Next, Ended> {
         if !self.input.is_empty() {
             self.input.extend_from_slice(&received);
             drop(received);
-            return self.process_input(context);
+            return Ok(self.process_input(context));
         }
         let (used, next) = self.process(&mut received, context);
-        self.keep(&received[used..]);
-        next
+        match &next {
+            Next::Call(Pending { channel: Some(channel), .. }) if used < received.len() => {
+                received.skip(used);
+                self.feed_received(channel, received)?;
+            }
+            _ => self.keep(&received[used..]),
+        }
+        Ok(next)
     }
 
     fn process_input(&mut self, context: &mut Context<'_>) -> Next {

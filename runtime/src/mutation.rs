@@ -28,6 +28,8 @@ pub enum Mutation {
     TimerNotMoved,
     /// A wake from another thread is not told.
     WakeLost,
+    /// The protocol core panics, once: not a mistake of the runtime, but one it must bear.
+    ParserPanics,
 }
 
 /// Whether the mistake is to be made here and now.
@@ -39,7 +41,7 @@ pub(crate) const fn is_made(_: Mutation) -> bool {
 #[cfg(feature = "mutations")]
 pub(crate) use made::is_made;
 #[cfg(feature = "mutations")]
-pub use made::make;
+pub use made::{make, panic_once};
 
 #[cfg(feature = "mutations")]
 mod made {
@@ -53,7 +55,7 @@ mod made {
 
     impl Mutation {
         /// Every mistake.
-        pub const ALL: [Mutation; 11] = [
+        pub const ALL: [Mutation; 12] = [
             Mutation::BufferReturnedTwice,
             Mutation::BufferKept,
             Mutation::BufferNotCleared,
@@ -65,12 +67,21 @@ mod made {
             Mutation::TimerLost,
             Mutation::TimerNotMoved,
             Mutation::WakeLost,
+            Mutation::ParserPanics,
         ];
     }
 
     /// Which mistake the calling thread makes from now on.
     pub fn make(mutation: Option<Mutation>) {
         MADE.set(mutation);
+    }
+
+    /// Panics, if the calling thread was told to and has not yet.
+    pub fn panic_once() {
+        if is_made(Mutation::ParserPanics) {
+            make(None);
+            panic!("on purpose, in the protocol core");
+        }
     }
 
     pub(crate) fn is_made(mutation: Mutation) -> bool {

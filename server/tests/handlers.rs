@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use corelane::runtime::mutation::{self, Mutation};
 use corelane::runtime::{Shard, sleep};
 use corelane::{
     App, Body, BodyStream, BoxError, HeaderName, HeaderValue, Headers, IntoResponse, Json, Method,
@@ -702,6 +703,27 @@ fn a_panic_of_a_destructor_ends_its_connection_and_no_other() {
     assert_eq!(server.stats().in_flight(), 0);
     assert_eq!(other.exchange(support::get("/fine")).text(), "fine");
     assert_eq!(server.get("/fine").text(), "fine");
+    drop(other);
+    server.wait_until_quiet();
+}
+
+/// The protocol core panics with the fields of the shard in its hand, which others need as well.
+#[test]
+fn a_panic_of_the_protocol_core_ends_its_connection_and_no_other() {
+    let app = App::new()
+        .route("/fine", get(async || "fine"))
+        .route("/arm", get(async || mutation::make(Some(Mutation::ParserPanics))));
+    let server = TestServer::start(app);
+    let mut other = server.connect();
+    assert_eq!(other.exchange(support::get("/fine")).text(), "fine");
+    for count in 1..=3 {
+        let mut client = server.connect();
+        client.send(support::get("/fine") + &support::get("/arm") + &support::get("/fine"));
+        client.expect_closed();
+        eventually("the panic is counted", || server.runtime_stats().panics.value() == count);
+        assert_eq!(server.stats().in_flight(), 0);
+        assert_eq!(other.exchange(support::get("/fine")).text(), "fine");
+    }
     drop(other);
     server.wait_until_quiet();
 }

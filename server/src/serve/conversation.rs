@@ -198,6 +198,8 @@ impl Conversation {
         loop {
             let step = {
                 let fields = &mut self.site.fields.borrow_mut();
+                #[cfg(feature = "mutations")]
+                corelane_runtime::mutation::panic_once();
                 self.protocol.step(&bytes[*at..], &self.site.config.limits, fields)
             };
             match step {

@@ -29,6 +29,7 @@ pub enum Mutation {
     /// A wake from another thread is not told.
     WakeLost,
     /// The protocol core panics, once: not a mistake of the runtime, but one it must bear.
+    #[cfg(feature = "mutations")]
     ParserPanics,
 }
 

@@ -64,9 +64,13 @@ impl Drop for Running {
 }
 
 /// Starts `corelane serve` by `command`, which has all but its arguments; says where it listens.
-fn serve(mut command: Command, site: &Path) -> (Running, SocketAddr) {
+fn serve(command: Command, site: &Path) -> (Running, SocketAddr) {
+    serve_with(command, site, &[])
+}
+
+fn serve_with(mut command: Command, site: &Path, options: &[&str]) -> (Running, SocketAddr) {
     std::fs::write(site.join("index.html"), "home").expect("a file");
-    command.arg("serve").arg(site).args(["--listen", "127.0.0.1:0", "--cores", "1"]);
+    command.arg("serve").arg(site).args(["--listen", "127.0.0.1:0", "--cores", "1"]).args(options);
     let mut child = Running(command.stdout(Stdio::piped()).spawn().expect("start"));
     let mut ready = String::new();
     let mut output = BufReader::new(child.0.stdout.take().expect("standard output"));
@@ -76,6 +80,14 @@ fn serve(mut command: Command, site: &Path) -> (Running, SocketAddr) {
     // What it prints later must not end it.
     std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
     (child, address.parse().expect("an address"))
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The status of a request on a connection of its own.
@@ -322,6 +334,38 @@ fn without_its_rings_it_says_what_denies_them() {
     assert!(!has_started && text.contains("seccomp"), "{text}");
     let (is_healthy, report) = run(confined().arg(&path).args([BINARY, "doctor"]));
     assert!(!is_healthy && report.contains("a filter is active, and io_uring is denied"));
+}
+
+/// The rotation that is shipped, with another path and with the signal that systemd would send.
+#[test]
+fn a_rotated_log_goes_on_in_a_new_file() {
+    let (site, folder) = (folder(), folder());
+    let log = folder.path().join("access.log");
+    let path = log.to_str().expect("a path");
+    let (server, address) = serve_with(Command::new(BINARY), site.path(), &["--access-log", path]);
+    let systemd = "systemctl kill --signal=HUP --kill-whom=main corelane.service";
+    let rule = read("logrotate");
+    assert!(rule.contains(systemd) && rule.contains("/var/log/corelane/access.log"), "{rule}");
+    let rule = rule
+        .replace("/var/log/corelane/access.log", path)
+        .replace(systemd, &format!("kill -s HUP {}", server.0.id()));
+    let config = folder.path().join("rule");
+    std::fs::write(&config, rule).expect("a file");
+    std::fs::set_permissions(&config, Permissions::from_mode(0o600)).expect("chmod");
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        text.lines().count()
+    };
+    assert_eq!(get(address).expect("an answer"), "200");
+    eventually("a line", || lines("access.log") == 1);
+    let mut logrotate = Command::new("/usr/sbin/logrotate");
+    let (is_fine, text) =
+        run(logrotate.arg("--force").arg("--state").arg(folder.path().join("state")).arg(&config));
+    assert!(is_fine && text.is_empty(), "{text}");
+    eventually("a new file", || log.exists());
+    assert_eq!(get(address).expect("an answer"), "200");
+    eventually("a line in it", || lines("access.log") == 1);
+    assert_eq!(lines("access.log.1"), 1);
 }
 
 /// What the container file and the manifests start is understood: an option that is spelled wrong

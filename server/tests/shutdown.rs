@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use corelane::runtime::simulation::{Peer, Simulation, SimulationConfig};
 use corelane::runtime::sleep;
 use corelane::{App, BodyStream, Server, ServerConfig, get, post};
 use futures_util::{Stream, StreamExt, stream};
@@ -37,6 +38,51 @@ fn app() -> App {
 
 fn begun() -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::once(async { Ok(Bytes::from_static(b"begun")) })
+}
+
+/// A server in a simulated world, and one connection to it.
+fn simulated(app: App) -> (Simulation, Peer) {
+    let mut simulation = Simulation::new(1, SimulationConfig::default());
+    let address = SocketAddr::from(([10, 0, 0, 1], 80));
+    app.simulate(&mut simulation, 1, address).expect("it starts");
+    let peer = simulation.connect(address).expect("somebody listens");
+    (simulation, peer)
+}
+
+/// Runs for so long; what has arrived meanwhile.
+fn arrived(simulation: &mut Simulation, peer: &Peer, millis: u64) -> String {
+    simulation.run_to(simulation.now() + Duration::from_millis(millis));
+    String::from_utf8(peer.take_received()).expect("text")
+}
+
+/// Whoever was at work a moment ago, be it with a body that nobody wants or with taking a stream,
+/// may have its next request on the way, however long ago the handler was done.
+#[test]
+fn a_drain_does_not_take_who_was_busy_for_idle() {
+    let ticks = async || {
+        let ticks = stream::iter(0..10).then(async |_| {
+            sleep(Duration::from_millis(100)).await;
+            Ok::<_, Infallible>(Bytes::from_static(b"tick"))
+        });
+        BodyStream::new(ticks)
+    };
+    let discarded = "POST /unused HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+    for (request, rest) in [(discarded, "xx"), (support::get("/ticks").as_str(), "")] {
+        let app = app().route("/unused", post(async || "unused")).route("/ticks", get(ticks));
+        let (mut simulation, peer) = simulated(app);
+        peer.send(request);
+        let answer = arrived(&mut simulation, &peer, 900);
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("close"), "{answer}");
+        simulation.drain(Duration::MAX);
+        peer.send(rest);
+        let answer = arrived(&mut simulation, &peer, 200);
+        assert_eq!(peer.ending(), None, "{request}: {answer}");
+        peer.send(support::get("/"));
+        let answer = arrived(&mut simulation, &peer, 10);
+        assert!(answer.contains("connection: close\r\n"), "{request}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nok"), "{request}: {answer}");
+        simulation.drain_and_check();
+    }
 }
 
 /// One client's requests until its connection ends; says how many were answered.

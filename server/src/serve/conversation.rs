@@ -45,8 +45,8 @@ pub(super) struct Conversation {
     pub(super) out: Vec<u8>,
     /// When the current head began, while one is under way.
     pub(super) head_since: Option<Moment>,
-    /// When the last exchange ended, or the connection began.
-    pub(super) quiet_since: Moment,
+    /// When the connection began, without what a proxy says first.
+    pub(super) fresh_since: Moment,
     pub(super) has_served: bool,
     pub(super) is_peer_done: bool,
     /// Whether the head of an answer is written whose content is not: nothing else may be written.
@@ -154,7 +154,7 @@ impl Conversation {
             input: Vec::new(),
             out: Vec::new(),
             head_since: None,
-            quiet_since: shard.now(),
+            fresh_since: shard.now(),
             has_served: false,
             is_peer_done: false,
             is_answering: false,

@@ -70,7 +70,9 @@ impl Ended {
 pub(super) struct Wait {
     pub(super) deadline: Moment,
     kind: Deadline,
-    /// When the wait began; while answers are being taken, when that was last looked at.
+    /// When the wait began: what was before it, be it the end of a body, is no quiet. While answers
+    /// are being taken, when that was last looked at; without a request so far, when the connection
+    /// began.
     since: Moment,
     /// What was unsent then.
     unsent_bytes: usize,
@@ -277,7 +279,7 @@ impl Conversation {
         }
         if self.shard.is_draining() && matches!(wait.kind, Deadline::Idle | Deadline::FirstByte) {
             let quiet = if self.has_served { DRAIN_QUIET } else { DRAIN_QUIET_FRESH };
-            let idle_from = self.quiet_since + quiet;
+            let idle_from = wait.since + quiet;
             if is_expired || self.shard.now() >= idle_from {
                 return Poll::Ready(Err(Ended::Drained));
             }
@@ -337,7 +339,9 @@ impl Conversation {
         if self.has_served {
             wait(now + config.idle_timeout, Deadline::Idle)
         } else {
-            wait(self.quiet_since + config.first_byte_timeout, Deadline::FirstByte)
+            let (since, unsent_bytes) = (self.fresh_since, 0);
+            let deadline = since + config.first_byte_timeout;
+            Wait { deadline, kind: Deadline::FirstByte, since, unsent_bytes }
         }
     }
 

@@ -14,7 +14,6 @@ use crate::response::{RequestFacts, Responder};
 impl Conversation {
     pub(super) fn end_exchange(&mut self, keeps_alive: bool) {
         self.has_served = true;
-        self.quiet_since = self.shard.now();
         if !keeps_alive {
             self.protocol.close();
         } else if self.shard.is_draining() {

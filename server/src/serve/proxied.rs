@@ -41,6 +41,6 @@ impl Conversation {
     fn begin_for(&mut self, head: &ProxyHead) {
         self.input.drain(..head.size);
         self.proxied = head.client.map(Box::new);
-        (self.head_since, self.quiet_since) = (None, self.shard.now());
+        (self.head_since, self.fresh_since) = (None, self.shard.now());
     }
 }

@@ -101,11 +101,22 @@ fn describe(frames: &[usize]) -> String {
             lines.push(line);
         });
     }
-    // The tables take megabytes, and the next stall may be far away.
-    backtrace::clear_symbol_cache();
+    give_tables_back();
     let is_handler = |line: &String| line.contains("signal_hook_registry");
     let first = lines.iter().rposition(is_handler).map_or(0, |index| index + 1);
     let is_shard = |line: &String| line.contains("task::Tasks::run_next");
     let last = lines.iter().position(is_shard).unwrap_or(lines.len());
     lines.get(first..last).unwrap_or(&lines).join("\n    in ")
+}
+
+/// The tables of names take tens of megabytes, and the next stall may be far away.
+fn give_tables_back() {
+    backtrace::clear_symbol_cache();
+    // glibc keeps what a thread has freed for that thread, which need not ask again for hours.
+    // SAFETY: takes a number (malloc_trim(3)). Where another allocator serves the program there is
+    // nothing to be trimmed.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -1,6 +1,8 @@
 //! What is in `scripts/deploy/`, checked with the tools that will read it: systemd, libseccomp,
 //! nginx, HAProxy.
 
+mod support;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::eventually;
 use tempfile::TempDir;
 
 /// How long anything may take before the test counts as failed.
@@ -80,14 +83,6 @@ fn serve_with(mut command: Command, site: &Path, options: &[&str]) -> (Running, 
     // What it prints later must not end it.
     std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
     (child, address.parse().expect("an address"))
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The status of a request on a connection of its own.

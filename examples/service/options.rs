@@ -3,7 +3,7 @@
 //! ```toml
 //! listen = ["127.0.0.1:8080", "[::1]:8080"] # or one address as text
 //! cores = "all"                             # or "physical", a count, a list such as "0,2-3"
-//! balance = "hash"                          # or "least_connections"
+//! balance = "hash"                          # or "least_connections", or "cpu"
 //! admin = "127.0.0.1:9090"                  # or "unix:PATH", or "none"
 //! limit_concurrency = "none"                # or "auto", or a count
 //! spin = "50us"                             # or "0s"
@@ -54,7 +54,7 @@ pub struct Flags {
     /// Which CPUs get a shard: all, physical, a count, or a list such as 0,2-3 [default: all]
     #[arg(long, value_name = "SPEC")]
     cores: Option<Cores>,
-    /// Which shard serves a connection: hash or least_connections [default: hash]
+    /// Which shard serves a connection: hash, least_connections or cpu [default: hash]
     #[arg(long, value_name = "POLICY")]
     balance: Option<Balance>,
     /// Where metrics, health and a live page are: IP:PORT, unix:PATH or none
@@ -371,6 +371,8 @@ mod tests {
         );
         let balance = Some(Balance::LeastConnections);
         check("balance = 'least_connections'", Ok(Settings { balance, ..Settings::default() }));
+        let balance = Some(Balance::Cpu);
+        check("balance = 'cpu'", Ok(Settings { balance, ..Settings::default() }));
         let listen = listen(&["[::1]:80"]);
         check("listen = '[::1]:80'", Ok(Settings { listen, ..Settings::default() }));
         let networks = ["10.0.0.0/8", "127.0.0.1/32"].map(|text| text.parse().unwrap());

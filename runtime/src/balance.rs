@@ -33,6 +33,12 @@ pub enum Balance {
     /// The one with the fewest connections: for few connections that live long, of which the hash
     /// may give one shard all. Costs a message between shards for each that is handed over.
     LeastConnections,
+    /// The one on whose CPU the connection came in (`SO_INCOMING_CPU`, socket(7)), so that the
+    /// kernel's part of its work and the shard's are on one CPU: for network cards whose queues are
+    /// spread over the shards' CPUs, and for clients on all of those. A CPU without a shard leaves
+    /// it to the hash, as Linux before 6.2 always does. Nothing evens it out: what all comes in on
+    /// one CPU is all one shard's.
+    Cpu,
 }
 
 impl FromStr for Balance {
@@ -42,8 +48,10 @@ impl FromStr for Balance {
         match text {
             "hash" => Ok(Balance::Hash),
             "least_connections" => Ok(Balance::LeastConnections),
+            "cpu" => Ok(Balance::Cpu),
             _ => {
-                let problem = format!("{text:?} is not known; write hash or least_connections");
+                let problem =
+                    format!("{text:?} is not known; write hash, least_connections or cpu");
                 Err(ConfigError::new("balance", problem))
             }
         }
@@ -55,12 +63,13 @@ impl fmt::Display for Balance {
         f.write_str(match self {
             Balance::Hash => "hash",
             Balance::LeastConnections => "least_connections",
+            Balance::Cpu => "cpu",
         })
     }
 }
 
 /// What the shards know of each other's connections. Written when a connection is accepted or
-/// ends, by listeners that balance; never with [`Balance::Hash`].
+/// ends, by listeners that balance: with [`Balance::LeastConnections`] alone.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     /// Connections that the shard has, or that are on their way to it.

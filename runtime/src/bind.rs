@@ -217,6 +217,28 @@ pub(crate) struct BoundSocket {
     pub(crate) is_kept: bool,
 }
 
+/// What `SO_INCOMING_CPU` is until it is set.
+const NO_CPU: u32 = u32::MAX;
+
+impl BoundSocket {
+    /// Has the kernel choose this socket for what comes in on the calling thread's CPU, or forget
+    /// that an earlier process wanted it to.
+    fn prefer_cpu(&self, balance: Balance) {
+        if !matches!(self.address, Address::Tcp(_)) {
+            return;
+        }
+        let is_preferring = balance == Balance::Cpu;
+        // A shard's thread is on no other CPU than its own.
+        let cpu = if is_preferring { rustix::thread::sched_getcpu() as u32 } else { NO_CPU };
+        if let Err(error) = rustix::net::sockopt::set_socket_incoming_cpu(&self.socket, cpu)
+            && is_preferring
+        {
+            let address = &self.address;
+            tracing::warn!(%address, %error, "balance = cpu is as hash here: no SO_INCOMING_CPU");
+        }
+    }
+}
+
 /// One shard's share of [`BoundSockets`].
 #[derive(Debug)]
 pub struct ShardSockets {
@@ -228,7 +250,10 @@ impl ShardSockets {
     /// Makes each socket a listener of the calling shard.
     pub fn into_listeners(self) -> Vec<Listener> {
         let shard = Shard::current();
-        let listener = |bound| Listener::new(&shard, bound, self.balance);
+        let listener = |bound: BoundSocket| {
+            bound.prefer_cpu(self.balance);
+            Listener::new(&shard, bound, self.balance)
+        };
         self.sockets.into_iter().map(listener).collect()
     }
 }
@@ -271,5 +296,26 @@ fn remove_stale_socket(path: &Path, address: &SockAddr) -> io::Result<()> {
             std::fs::remove_file(path)
         }
         _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A successor has its predecessor's sockets, which may have been told otherwise.
+    #[test]
+    fn a_socket_forgets_the_cpu_that_was_preferred() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = tcp_socket_shared(address).expect("a socket");
+        let bound = BoundSocket { socket, address: Address::Tcp(address), is_kept: false };
+        let preferred = || rustix::net::sockopt::socket_incoming_cpu(&bound.socket).expect("read");
+        assert_eq!(preferred(), NO_CPU);
+        bound.prefer_cpu(Balance::Cpu);
+        assert_ne!(preferred(), NO_CPU);
+        for balance in [Balance::Hash, Balance::LeastConnections] {
+            bound.prefer_cpu(balance);
+            assert_eq!(preferred(), NO_CPU);
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Listener {
         balance: Balance,
     ) -> Listener {
         let balancing = match balance {
-            Balance::Hash => None,
+            Balance::Hash | Balance::Cpu => None,
             Balance::LeastConnections => Some(Balancing::new(shard, &address)),
         };
         let key = shard.driver.listen(descriptor, balancing.is_some());

@@ -3,12 +3,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use corelane_runtime::{Balance, ListenConfig, Stats};
+use corelane_runtime::{Balance, Config, Cores, ListenConfig, Stats, Topology};
 use support::{EchoServer, config, eventually, ping};
 
 fn start(addresses: &[&str], balance: Balance) -> EchoServer {
@@ -64,6 +65,61 @@ fn with_the_hash_nothing_is_handed_over() {
     let mut streams: Vec<_> = (0..32).map(connect).collect();
     streams.iter_mut().for_each(ping);
     assert_eq!(total(server.all_stats(), |stats| stats.handed_over.value()), 0);
+    server.stop();
+}
+
+/// Linux looks at the CPU within a group of sockets since 6.2; before that there is the hash alone.
+fn looks_at_cpus() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()) >= Some((6, 2))
+}
+
+/// Connects so many times from one CPU: over the loopback, that is where the server's end comes in.
+fn connect_from(cpu: usize, address: SocketAddr) -> Vec<TcpStream> {
+    let connect = move || {
+        assert!(core_affinity::set_for_current(core_affinity::CoreId { id: cpu }), "CPU {cpu}");
+        (0..16).map(|_| TcpStream::connect(address).expect("connect")).collect()
+    };
+    thread::spawn(connect).join().expect("a client")
+}
+
+#[test]
+fn with_cpu_each_connection_is_served_where_it_came_in() {
+    if !looks_at_cpus() {
+        return;
+    }
+    let cpus = Topology::detect().cpus()[..2].to_vec();
+    // A CPU is not its shard's number.
+    for cores in [cpus.clone(), cpus.iter().rev().copied().collect()] {
+        let config = Config { cores: Cores::List(cores.clone()), ..Config::default() };
+        let listen = ListenConfig { balance: Balance::Cpu, ..ListenConfig::default() };
+        let addresses = &["127.0.0.1:0", "127.0.0.1:0"];
+        let server = EchoServer::start_listening(config, addresses, &listen, |_| ());
+        for address in server.addresses().iter().filter_map(support::tcp_address) {
+            for (shard, cpu) in cores.iter().enumerate() {
+                let mut streams = connect_from(*cpu, address);
+                streams.iter_mut().for_each(ping);
+                for (index, stats) in server.all_stats().iter().enumerate() {
+                    let expected = if index == shard { streams.len() as u64 } else { 0 };
+                    assert_eq!(stats.streams_open(), expected, "{cores:?}, CPU {cpu}");
+                }
+                drop(streams);
+                eventually(|| total(server.all_stats(), Stats::streams_open) == 0);
+            }
+        }
+        server.stop();
+    }
+}
+
+/// A CPU that has no shard: the hash deals its connections out, and all are served.
+#[test]
+fn with_cpu_what_comes_in_elsewhere_is_served_too() {
+    let cpus = Topology::detect().cpus();
+    let config = Config { cores: Cores::List(vec![cpus[1]]), ..Config::default() };
+    let listen = ListenConfig { balance: Balance::Cpu, ..ListenConfig::default() };
+    let server = EchoServer::start_listening(config, &["127.0.0.1:0"], &listen, |_| ());
+    connect_from(cpus[0], server.tcp()).iter_mut().for_each(ping);
     server.stop();
 }
 

@@ -154,7 +154,7 @@ pub(crate) fn connections_max(
         return Err(ConfigError::new("connections_max", problem));
     }
     Ok(match config.listen.balance {
-        Balance::Hash => share.max(checked.direct_descriptor_count() as usize),
+        Balance::Hash | Balance::Cpu => share.max(checked.direct_descriptor_count() as usize),
         // What may go to another shard has a descriptor of the process's.
         Balance::LeastConnections => share,
     })

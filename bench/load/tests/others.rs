@@ -36,7 +36,7 @@ const H2LOAD: Other = Other {
     after: " req/s",
 };
 
-/// From crates.io only, and unoptimised where `scripts/test` has installed it: it is not asked
+/// From crates.io only, and unoptimised where `scripts/torture` has installed it: it is not asked
 /// for what it can do at most.
 const OHA: Other = Other {
     name: "oha",

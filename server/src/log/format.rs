@@ -62,17 +62,16 @@ impl AccessFormat {
 
     /// Writes what is known of the answer, up to its duration.
     pub(super) fn write_answer(self, out: &mut Vec<u8>, status: StatusCode, bytes: u64) {
-        let (status, mut number) = (status.as_str().as_bytes(), itoa::Buffer::new());
-        let pieces: [&[u8]; 3] = match self {
-            AccessFormat::Common | AccessFormat::Combined => [b" ", b" ", b""],
-            AccessFormat::Json => [Json::STATUS, Json::BYTES, Json::DURATION],
-            AccessFormat::Logfmt => [Logfmt::STATUS, Logfmt::BYTES, Logfmt::DURATION],
-        };
-        out.extend_from_slice(pieces[0]);
-        out.extend_from_slice(status);
-        out.extend_from_slice(pieces[1]);
-        out.extend_from_slice(number.format(bytes).as_bytes());
-        out.extend_from_slice(pieces[2]);
+        match self {
+            AccessFormat::Common | AccessFormat::Combined => {
+                out.push(b' ');
+                write_status(out, status);
+                out.push(b' ');
+                write_number(out, bytes);
+            }
+            AccessFormat::Json => pairs_of_answer::<Json>(out, status, bytes),
+            AccessFormat::Logfmt => pairs_of_answer::<Logfmt>(out, status, bytes),
+        }
     }
 
     pub(super) fn has_duration(self) -> bool {
@@ -83,21 +82,40 @@ impl AccessFormat {
     pub(super) fn write_duration(self, out: &mut Vec<u8>, duration: Duration) {
         if self.has_duration() {
             let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+            write_number(out, micros);
+        }
+    }
+
+    /// Writes what stands behind the answer in all lines of a route.
+    pub(super) fn write_route(self, out: &mut Vec<u8>, shard: usize, route: &[u8]) {
+        match self {
+            AccessFormat::Common | AccessFormat::Combined => {}
+            AccessFormat::Json => pairs_of_route::<Json>(out, shard, route),
+            AccessFormat::Logfmt => pairs_of_route::<Logfmt>(out, shard, route),
+        }
+    }
+
+    /// Writes what stands behind that, to the end of the line.
+    pub(super) fn write_behind(self, out: &mut Vec<u8>, asked: &Entry<'_>) {
+        match self {
+            AccessFormat::Common => out.push(b'\n'),
+            AccessFormat::Combined => combined_behind(out, asked),
+            AccessFormat::Json => pairs_behind::<Json>(out, asked),
+            AccessFormat::Logfmt => pairs_behind::<Logfmt>(out, asked),
         }
     }
 }
 
-impl AccessFormat {
-    /// Writes what stands behind the answer, to the end of the line.
-    pub(super) fn write_behind(self, out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
-        match self {
-            AccessFormat::Common => out.push(b'\n'),
-            AccessFormat::Combined => combined_behind(out, asked),
-            AccessFormat::Json => pairs_behind::<Json>(out, asked, shard),
-            AccessFormat::Logfmt => pairs_behind::<Logfmt>(out, asked, shard),
-        }
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    // Three digits, always: copied by an instruction or two.
+    match <[u8; 3]>::try_from(status.as_str().as_bytes()) {
+        Ok(digits) => out.extend_from_slice(&digits),
+        Err(_) => out.extend_from_slice(status.as_str().as_bytes()),
     }
+}
+
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 impl FromStr for AccessFormat {
@@ -128,7 +146,8 @@ fn before(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, stamp: &Stamp) -> 
     if asked.method.is_empty() {
         out.extend_from_slice(b"-\"");
     } else {
-        escape::quotable(out, kept(asked.method));
+        // A token (RFC 9110 section 9.1): nothing to escape.
+        out.extend_from_slice(kept(asked.method));
         out.push(b' ');
         escape::quotable(out, kept(asked.target));
         let is_old = asked.minor_version == 0;
@@ -173,7 +192,7 @@ struct Json;
 impl Style for Json {
     const TIME: &[u8] = b"{\"time\":\"";
     const CLIENT: &[u8] = b",\"client\":\"";
-    const METHOD: &[u8] = b",\"method\":";
+    const METHOD: &[u8] = b",\"method\":\"";
     const TARGET: &[u8] = b",\"target\":";
     const VERSIONS: [&[u8]; 2] = [b",\"version\":\"1.0\"", b",\"version\":\"1.1\""];
     const STATUS: &[u8] = b",\"status\":";
@@ -233,7 +252,9 @@ fn pairs_before<S: Style>(
     }
     if !asked.method.is_empty() {
         out.extend_from_slice(S::METHOD);
-        S::text(out, kept(asked.method));
+        // A token (RFC 9110 section 9.1): nothing to escape.
+        out.extend_from_slice(kept(asked.method));
+        out.extend_from_slice(S::CLOSE);
         out.extend_from_slice(S::TARGET);
         S::text(out, kept(asked.target));
         out.extend_from_slice(S::VERSIONS[usize::from(asked.minor_version != 0)]);
@@ -241,16 +262,30 @@ fn pairs_before<S: Style>(
     time
 }
 
-fn pairs_behind<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, shard: usize) {
+fn pairs_of_answer<S: Style>(out: &mut Vec<u8>, status: StatusCode, bytes: u64) {
+    out.extend_from_slice(S::STATUS);
+    write_status(out, status);
+    out.extend_from_slice(S::BYTES);
+    write_number(out, bytes);
+    out.extend_from_slice(S::DURATION);
+}
+
+fn pairs_of_route<S: Style>(out: &mut Vec<u8>, shard: usize, route: &[u8]) {
     out.extend_from_slice(S::SHARD);
-    out.extend_from_slice(itoa::Buffer::new().format(shard).as_bytes());
+    write_number(out, shard as u64);
+    if !route.is_empty() {
+        out.extend_from_slice(S::ROUTE);
+        S::text(out, kept(route));
+    }
+}
+
+fn pairs_behind<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>) {
     let mut text = |name: &[u8], text: &[u8]| {
         if !text.is_empty() {
             out.extend_from_slice(name);
             S::text(out, kept(text));
         }
     };
-    text(S::ROUTE, asked.route);
     text(S::REFERER, asked.referer);
     text(S::USER_AGENT, asked.user_agent);
     if asked.trace_id > 0 {
@@ -286,7 +321,8 @@ mod tests {
         let status = StatusCode::from_u16(answer.status).expect("a status");
         format.write_answer(&mut line, status, answer.bytes);
         format.write_duration(&mut line, Duration::from_micros(answer.micros));
-        format.write_behind(&mut line, asked, answer.shard);
+        format.write_route(&mut line, answer.shard, asked.route);
+        format.write_behind(&mut line, asked);
         format.set_time(&mut line, at, &Stamp::new(answer.ended_seconds));
         String::from_utf8(line).expect("ASCII")
     }

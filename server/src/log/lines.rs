@@ -50,9 +50,18 @@ pub(crate) struct Lines {
     /// `0 <= until_next < sample_one_in`, or both are zero.
     until_next: Cell<u32>,
     stamp: RefCell<Stamp>,
+    /// By the index of their route.
+    tails: RefCell<Vec<Tail>>,
     turn: RefCell<Turn>,
     spare: RefCell<Vec<Vec<u8>>>,
     outlet: Outlet,
+}
+
+/// What stands behind the answer in all lines of a route: made once.
+#[derive(Debug, Default)]
+struct Tail {
+    route: Vec<u8>,
+    text: Vec<u8>,
 }
 
 /// The lines of this turn.
@@ -87,6 +96,7 @@ impl Lines {
             shard,
             until_next: Cell::new(0),
             stamp: RefCell::new(Stamp::new(0)),
+            tails: RefCell::default(),
             turn: RefCell::default(),
             spare: RefCell::default(),
             outlet,
@@ -120,7 +130,7 @@ impl Lines {
             self.format.write_before(text, asked, client, &stamp);
             self.format.write_answer(text, outcome.status, outcome.bytes);
             let duration_at = text.len();
-            self.format.write_behind(text, asked, self.shard);
+            self.write_behind(text, asked);
             duration_at
         });
     }
@@ -132,8 +142,23 @@ impl Lines {
         text.clear();
         let time_at = self.format.write_before(&mut text, asked, client, &self.stamp.borrow());
         let answer_at = text.len();
-        self.format.write_behind(&mut text, asked, self.shard);
+        self.write_behind(&mut text, asked);
         LineDraft { text, time_at, answer_at, wish }
+    }
+
+    fn write_behind(&self, text: &mut Vec<u8>, asked: &Entry<'_>) {
+        let tails = &mut *self.tails.borrow_mut();
+        if tails.len() <= asked.route_index {
+            tails.resize_with(asked.route_index + 1, Tail::default);
+        }
+        let tail = &mut tails[asked.route_index];
+        if tail.text.is_empty() || tail.route != asked.route {
+            asked.route.clone_into(&mut tail.route);
+            tail.text.clear();
+            self.format.write_route(&mut tail.text, self.shard, asked.route);
+        }
+        text.extend_from_slice(&tail.text);
+        self.format.write_behind(text, asked);
     }
 
     /// Writes the line of a draft, now that its answer is written.
@@ -189,24 +214,42 @@ impl Lines {
             std::mem::swap(&mut turn.text, &mut turn.ready);
         }
         if !self.outlet.push(&turn.text) {
-            // The first of them may still fit.
-            let lines = turn.text.split_inclusive(|byte| *byte == b'\n');
-            dropped += lines.filter(|line| !self.outlet.push(line)).count() as u64;
+            dropped += self.push_first(&turn.text);
         }
         turn.text.clear();
         turn.marks.clear();
         dropped
     }
 
+    /// Hands over the lines that there is room for; says how many there is none for.
+    #[cold]
+    fn push_first(&self, lines: &[u8]) -> u64 {
+        let room = self.outlet.room().min(lines.len());
+        let end = memchr::memrchr(b'\n', &lines[..room]).map_or(0, |last| last + 1);
+        let (first, rest) = lines.split_at(end);
+        // Nobody but the desk moves the ring's ends meanwhile, and it only makes room.
+        self.outlet.push(first);
+        memchr::memchr_iter(b'\n', rest).count() as u64
+    }
+
     /// Writes the durations, and leaves out what is not to be written.
     fn close(&self, turn: &mut Turn, end: Moment) {
         turn.ready.clear();
         let mut start = 0;
+        // Most exchanges of a turn began with it: they have all taken the same time.
+        let (mut written, mut written_at) = (None, 0..0);
         for mark in &turn.marks {
             let duration = end - mark.began;
             if mark.is_due || duration >= self.slow_after {
                 turn.ready.extend_from_slice(&turn.text[start..mark.duration_at]);
-                self.format.write_duration(&mut turn.ready, duration);
+                let at = turn.ready.len();
+                if written == Some(duration) {
+                    turn.ready.extend_from_within(written_at);
+                } else {
+                    self.format.write_duration(&mut turn.ready, duration);
+                    written = Some(duration);
+                }
+                written_at = at..turn.ready.len();
                 turn.ready.extend_from_slice(&turn.text[mark.duration_at..mark.end]);
             }
             start = mark.end;

@@ -194,6 +194,50 @@ mod tests {
         assert!(numbers.eq((0..5_000).map(Some)));
     }
 
+    #[test]
+    fn each_line_of_a_turn_has_its_own_route_and_duration() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let (writer, recorder) = start(AccessLog::file(file.path()).format(AccessFormat::Json));
+        // Route, its index, and when it began. Refused requests have none, and the first index.
+        let exchanges =
+            [("/a", 0, 5), ("/b", 2, 5), ("/a", 0, 7), ("", 0, 7), ("/a", 0, 5), ("/b", 2, 9)];
+        for (route, route_index, began) in exchanges {
+            let asked = Entry { route: route.as_bytes(), route_index, ..Entry::default() };
+            note(&recorder, &asked, &Outcome { began: Moment::from_nanos(began * 1000), ..FINE });
+        }
+        recorder.settle(Moment::from_nanos(10_000));
+        drop(writer);
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let lines = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let route = line["route"].as_str().unwrap_or_default().to_owned();
+            (route, line["duration_us"].as_u64())
+        });
+        let expected = exchanges.map(|(route, _, began)| (route.to_owned(), Some(10 - began)));
+        assert!(lines.eq(expected), "{text}");
+    }
+
+    #[test]
+    fn a_turn_that_the_ring_has_no_room_for_leaves_its_first_lines() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let log = AccessLog::file(file.path()).format(AccessFormat::Logfmt).ring_bytes(0);
+        let (writer, recorder) = start(log);
+        let targets: Vec<_> = (0..5_000).map(|number| number.to_string()).collect();
+        for target in &targets {
+            let asked = Entry { method: b"GET", target: target.as_bytes(), ..Entry::default() };
+            note(&recorder, &asked, &FINE);
+        }
+        let dropped = recorder.settle(Moment::from_nanos(0)).lines as usize;
+        drop(writer);
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let written: Vec<_> = text.lines().collect();
+        assert!(text.len() > LINE_BYTES_MAX, "{} bytes", text.len());
+        assert_eq!(written.len() + dropped, targets.len());
+        for (line, target) in written.iter().zip(&targets) {
+            assert!(line.contains(&format!(" target={target} ")), "{line}");
+        }
+    }
+
     /// The statuses that are written, of exchanges with these statuses and milliseconds: the same
     /// whether the answers are ready at once or not.
     fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {

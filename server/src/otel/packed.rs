@@ -102,6 +102,8 @@ impl<'a> Ended<'a> {
             method: text(0)?,
             target: text(1)?,
             route: text(2)?,
+            // Not kept: a span has the name.
+            route_index: 0,
             referer: b"",
             user_agent: text(3)?,
         };

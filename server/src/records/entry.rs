@@ -22,6 +22,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) target: &'a [u8],
     /// The pattern of the route that answered; empty where none did.
     pub(crate) route: &'a [u8],
+    /// Its index among the routes; zero where none did.
+    pub(crate) route_index: usize,
     pub(crate) referer: &'a [u8],
     pub(crate) user_agent: &'a [u8],
 }
@@ -46,6 +48,7 @@ pub(crate) mod tests {
             method: b"GET",
             target: b"/items/7?full",
             route: b"/items/{id}",
+            route_index: 0,
             referer: b"http://example.org/",
             user_agent: b"curl/8",
         }

@@ -30,6 +30,11 @@ impl Outlet {
         self.bytes_max
     }
 
+    /// Bytes that there is room for now, at least.
+    pub(crate) fn room(&self) -> usize {
+        self.ring.borrow().slots()
+    }
+
     /// Whether there was room for the bytes, all of them. Wakes the desk with each half of the ring
     /// that was filled: until then it comes by itself, sooner or later.
     pub(crate) fn push(&self, bytes: &[u8]) -> bool {

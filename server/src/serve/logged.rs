@@ -108,8 +108,11 @@ impl Logged {
 
     fn entry<'a>(&self, site: &'a Site, asked: &Asked<'a>, route: Activity) -> Entry<'a> {
         let peer = asked.proxied.or(self.peer.as_ref());
-        let route = site.table.names.get(route.index()).map_or("", String::as_str);
-        entry(asked, client(site, peer, asked), route)
+        let client = client(site, peer, asked);
+        match site.table.names.get(route.index()) {
+            Some(name) => entry(asked, client, (route.index(), name)),
+            None => entry(asked, client, (0, "")),
+        }
     }
 
     fn text_of(&mut self, client: Option<IpAddr>) -> &str {
@@ -143,7 +146,11 @@ fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<I
     site.proxy.client(peer.copied(), fields)
 }
 
-fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry<'a> {
+fn entry<'a>(
+    asked: &Asked<'a>,
+    client: Option<IpAddr>,
+    (route_index, route): (usize, &'a str),
+) -> Entry<'a> {
     let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
     for field in asked.fields {
         let (name, value) = (field.name.of(asked.bytes), field.value.of(asked.bytes));
@@ -166,6 +173,7 @@ fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry
         method: asked.head.method.as_str().as_bytes(),
         target: asked.head.target.of(asked.bytes),
         route: route.as_bytes(),
+        route_index,
         referer,
         user_agent,
         trace_id: trace_id.unwrap_or_default(),

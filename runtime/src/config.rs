@@ -31,8 +31,9 @@ pub struct ShardConfig {
     /// connections can receive in one turn before a receive has to be armed again. Untouched
     /// buffers use no memory.
     pub buffer_count: u16,
-    /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 64 KiB: an upload takes
-    /// few completions. Of a buffer only those pages use memory that were received into.
+    /// The size of one receive buffer in bytes, 1024 to 1,048,576. Default 32 KiB: an upload takes
+    /// few completions, and what it is received into stays in a cache. Of a buffer only those pages
+    /// use memory that were received into.
     pub buffer_bytes: u32,
     /// Accepted connections that take no descriptor of the process's, but a place in a table of
     /// the shard's ring (direct descriptors, Linux 6.13). Default 65,536, in eight bytes of the
@@ -78,7 +79,7 @@ impl Default for ShardConfig {
         ShardConfig {
             ring_entries: 1024,
             buffer_count: 512,
-            buffer_bytes: 64 * 1024,
+            buffer_bytes: 32 * 1024,
             direct_descriptors_max: 65_536,
             unread_bytes_max: 64 * 1024,
             spare_buffer_count_max: 1024,

@@ -71,8 +71,11 @@ pub struct Stats {
     pub bytes_sent: Counter,
     /// Sends of which the kernel took only a part.
     pub partial_sends: Counter,
-    /// Receives that ended because the ring had no buffer left.
+    /// Receives that ended because the ring had no buffer left (`ENOBUFS`), and were armed again:
+    /// usual under uploads, since only few buffers are lent to the ring at a time.
     pub buffers_exhausted: Counter,
+    /// Those of them where no buffer of the shard's was free at all.
+    pub buffers_all_used: Counter,
     /// Receives that were cancelled because nobody read what had arrived.
     pub receives_paused: Counter,
     /// Timers that fired.

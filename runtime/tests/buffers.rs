@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use corelane_runtime::{
     BoundSockets, Config, ListenConfig, SendBuffer, Shard, Stats, Stream, Topology, launch, sleep,
@@ -35,7 +36,30 @@ fn eight_buffers_serve_two_hundred_connections() {
         }
     }
     assert!(server.stats().buffers_exhausted.value() > 0);
+    assert!(server.stats().buffers_all_used.value() > 0);
     drop(streams);
+    server.stop();
+}
+
+/// Whatever the kernel finds lent to it, there are more: uploads are no reason to raise the limit.
+#[test]
+fn bulk_transfers_never_use_all_buffers() {
+    let server = EchoServer::start_with(config(1), &["127.0.0.1:0"]);
+    let address = server.tcp();
+    let transfer = move |seed| {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        let mut reader = stream.try_clone().expect("another descriptor");
+        let sent = pattern(seed, 8 << 20);
+        let expected = sent.clone();
+        let sender = thread::spawn(move || stream.write_all(&sent).expect("send"));
+        let mut echoed = vec![0; expected.len()];
+        reader.read_exact(&mut echoed).expect("the echo");
+        sender.join().expect("the sender");
+        assert!(echoed == expected, "transfer {seed}");
+    };
+    let transfers: Vec<_> = (0..4).map(|seed| thread::spawn(move || transfer(seed))).collect();
+    transfers.into_iter().for_each(|transfer| transfer.join().expect("a transfer"));
+    assert_eq!(server.stats().buffers_all_used.value(), 0);
     server.stop();
 }
 

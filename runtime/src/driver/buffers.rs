@@ -75,9 +75,11 @@ pub struct BufferPool {
     period_left: Cell<u32>,
 }
 
-/// Buffers that the world always has, where there are as many: the kernel fills at most 32 for one
-/// connection in one go, and others shall find some then.
-const LENT_COUNT_MIN: usize = 48;
+/// Buffers that the world always has, where there are as many. With the default size they are half
+/// a mebibyte: what an upload is received into stays in a second-level cache, and others wait for
+/// no more than that to be copied before it is their turn. The kernel would fill up to 32 for one
+/// connection in one go.
+const LENT_COUNT_MIN: usize = 16;
 
 /// Turns after which a demand that has fallen is believed.
 const PERIOD_TURNS: u32 = 4096;

@@ -148,6 +148,7 @@ impl Driver {
                 stream.receiving = Receiving::Starved;
                 state.starved.push_back(key);
                 self.stats.buffers_exhausted.add(1);
+                self.stats.buffers_all_used.add(u64::from(self.pool.spare_count() == 0));
             }
             // Cancelled by us, or the kernel ended the multishot: whoever waits is served again.
             // Who was woken, and has not looked, arms it when it does.

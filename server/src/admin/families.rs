@@ -40,7 +40,7 @@ const RUNTIME: &[(&str, &str, Read<Stats>)] = &[
     ),
     (
         "corelane_ring_buffers_exhausted_total",
-        "Receives that ended because no buffer was free (ENOBUFS).",
+        "Receives that found no buffer lent to the ring (ENOBUFS): usual under uploads.",
         |stats| &stats.buffers_exhausted,
     ),
     ("corelane_received_bytes_total", "Bytes received.", |stats| &stats.bytes_received),
@@ -265,7 +265,7 @@ fn of_refusals(out: &mut Exposition, running: &Running) {
         ("connections_max", of_servers(|server| &server.connections_full)),
         ("concurrency_max", of_servers(|server| &server.requests_shed)),
         ("open_files", sum(|stats| &stats.accepts_paused)),
-        ("buffer_count", sum(|stats| &stats.buffers_exhausted)),
+        ("buffer_count", sum(|stats| &stats.buffers_all_used)),
         ("unread_bytes_max", sum(|stats| &stats.receives_paused)),
         ("offload_job_count_max", sum(|stats| &stats.offloads_rejected)),
         ("mesh_job_count_max", sum(|stats| &stats.mesh_waits)),

@@ -60,7 +60,8 @@ pub(crate) struct Lines {
 /// What stands behind the answer in all lines of a route: made once.
 #[derive(Debug, Default)]
 struct Tail {
-    route: Vec<u8>,
+    /// `None` until it is made. A request without a route has the first one's place.
+    route: Option<Vec<u8>>,
     text: Vec<u8>,
 }
 
@@ -152,8 +153,8 @@ impl Lines {
             tails.resize_with(asked.route_index + 1, Tail::default);
         }
         let tail = &mut tails[asked.route_index];
-        if tail.text.is_empty() || tail.route != asked.route {
-            asked.route.clone_into(&mut tail.route);
+        if tail.route.as_deref() != Some(asked.route) {
+            tail.route = Some(asked.route.to_owned());
             tail.text.clear();
             self.format.write_route(&mut tail.text, self.shard, asked.route);
         }

@@ -52,7 +52,7 @@ mod known;
 mod limits;
 mod octets;
 mod scan;
-mod sixteen;
+pub(crate) mod sixteen;
 mod target;
 #[cfg(test)]
 mod tests;

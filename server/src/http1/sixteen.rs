@@ -30,6 +30,15 @@ pub(super) fn first_unusual_in_name(octets: &[u8; 16]) -> Option<usize> {
     first(!(letters | is(octets, b'-')))
 }
 
+/// The first octet that can not stand as it is between quotes in a log: all but visible ASCII and
+/// the blank, the quote, and the backslash.
+#[inline(always)]
+pub(crate) fn first_unquotable(octets: &[u8; 16]) -> Option<usize> {
+    let octets = u8x16::new(*octets);
+    let marks = is(octets, b'"') | is(octets, b'\\');
+    first(at_most(octets, 0x1f) | at_least(octets, 0x7f) | marks)
+}
+
 #[inline(always)]
 fn at_most(octets: u8x16, bound: u8) -> u8x16 {
     octets.min(u8x16::splat(bound)).simd_eq(octets)
@@ -76,6 +85,8 @@ mod tests {
     fn the_first_stranger_is_found_wherever_it_stands() {
         check(first_control, |octet| !FIELD_VALUE.contain(octet) || octet == b'\t');
         check(first_stranger_to_path, |octet| !PATH.contain(octet));
+        let is_plain = |octet| matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\';
+        check(first_unquotable, |octet| !is_plain(octet));
         check(first_unusual_in_name, |octet| !octet.is_ascii_alphabetic() && octet != b'-');
     }
 }

@@ -1,5 +1,7 @@
 //! Text of peers, made harmless: no byte of it can end a line, or be a command to a terminal.
 
+use crate::http1::sixteen::first_unquotable;
+
 /// Visible ASCII and the blank, but for quote and backslash: what stands as it is between quotes.
 static PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
@@ -13,8 +15,10 @@ static PLAIN: [bool; 256] = {
 
 /// Whether all of `bytes` is plain. Most texts are, and are copied in one piece then.
 fn is_plain(bytes: &[u8]) -> bool {
+    let (sixteens, rest) = bytes.as_chunks();
     // Without an early end, the processor need not guess one.
-    bytes.iter().fold(true, |plain, byte| plain & PLAIN[usize::from(*byte)])
+    sixteens.iter().all(|octets| first_unquotable(octets).is_none())
+        && rest.iter().fold(true, |plain, byte| plain & PLAIN[usize::from(*byte)])
 }
 
 /// Writes `bytes` as the Common Log Format has them between quotes: a quote or backslash is
@@ -113,6 +117,9 @@ mod tests {
         check(b"/a?b", ["\"/a?b\"", "\"/a?b\"", "/a?b"]);
         check(b"", ["\"\"", "\"\"", "\"\""]);
         check(b"a b", ["\"a b\"", "\"a b\"", "\"a b\""]);
+        let long = "x".repeat(100);
+        let quoted = format!("\"{long}\"");
+        check(long.as_bytes(), [&quoted, &quoted, &long]);
         check(b"a=b", ["\"a=b\"", "\"a=b\"", "\"a=b\""]);
     }
 
@@ -134,9 +141,13 @@ mod tests {
     fn every_byte_comes_out_as_visible_ascii() {
         for byte in 0..=255u8 {
             for write in [quoted, json, logfmt] {
-                let mut out = Vec::new();
-                write(&mut out, &[byte, b'x', byte]);
-                assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{byte}: {out:?}");
+                // At each place, before and behind what is looked at in one go.
+                for at in 0..40 {
+                    let (mut text, mut out) = ([b'x'; 40], Vec::new());
+                    text[at] = byte;
+                    write(&mut out, &text);
+                    assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{byte}: {out:?}");
+                }
             }
         }
     }

@@ -21,6 +21,12 @@ use crate::records::{Entry, Outcome, Outlet};
 /// Drafts that are kept for reuse.
 const SPARE_DRAFTS_MAX: usize = 64;
 
+/// Digits of the largest number of 64 bits.
+const DIGITS_MAX: usize = 20;
+
+/// What stands where a duration is to go, until it does.
+static ROOM: [u8; DIGITS_MAX] = [b' '; DIGITS_MAX];
+
 /// Whether there is to be a line of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -50,19 +56,11 @@ pub(crate) struct Lines {
     /// `0 <= until_next < sample_one_in`, or both are zero.
     until_next: Cell<u32>,
     stamp: RefCell<Stamp>,
-    /// By the index of their route.
-    tails: RefCell<Vec<Tail>>,
+    /// What stands behind the answer in all lines of a route, by its number; empty until made.
+    tails: RefCell<Vec<Vec<u8>>>,
     turn: RefCell<Turn>,
     spare: RefCell<Vec<Vec<u8>>>,
     outlet: Outlet,
-}
-
-/// What stands behind the answer in all lines of a route: made once.
-#[derive(Debug, Default)]
-struct Tail {
-    /// `None` until it is made. A request without a route has the first one's place.
-    route: Option<Vec<u8>>,
-    text: Vec<u8>,
 }
 
 /// The lines of this turn.
@@ -70,6 +68,9 @@ struct Tail {
 struct Turn {
     text: Vec<u8>,
     marks: Vec<Mark>,
+    /// Bytes that are left free for each duration: as many as the last one of the turn before had.
+    /// Most durations have as many digits as those before them.
+    duration_width: usize,
     /// Whether a line lacks its duration, or may yet be left out.
     is_open: bool,
     /// The lines as they leave, where that differs. Scratch.
@@ -80,7 +81,7 @@ struct Turn {
 /// One line of the turn's.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// Where its duration goes, and where it ends.
+    /// Where room is left for its duration, and where it ends.
     duration_at: usize,
     end: usize,
     began: Moment,
@@ -127,10 +128,11 @@ impl Lines {
         let Some(is_due) = self.is_wanted(wish, outcome.status) else { return };
         let mut stamp = self.stamp.borrow_mut();
         stamp.set(outcome.ended_seconds);
-        self.keep(outcome, is_due, |text| {
+        self.keep(outcome, is_due, |text, room| {
             self.format.write_before(text, asked, client, &stamp);
             self.format.write_answer(text, outcome.status, outcome.bytes);
             let duration_at = text.len();
+            text.extend_from_slice(room);
             self.write_behind(text, asked);
             duration_at
         });
@@ -149,16 +151,14 @@ impl Lines {
 
     fn write_behind(&self, text: &mut Vec<u8>, asked: &Entry<'_>) {
         let tails = &mut *self.tails.borrow_mut();
-        if tails.len() <= asked.route_index {
-            tails.resize_with(asked.route_index + 1, Tail::default);
+        if tails.len() <= asked.route_number {
+            tails.resize_with(asked.route_number + 1, Vec::new);
         }
-        let tail = &mut tails[asked.route_index];
-        if tail.route.as_deref() != Some(asked.route) {
-            tail.route = Some(asked.route.to_owned());
-            tail.text.clear();
-            self.format.write_route(&mut tail.text, self.shard, asked.route);
+        let tail = &mut tails[asked.route_number];
+        if tail.is_empty() {
+            self.format.write_route(tail, self.shard, asked.route);
         }
-        text.extend_from_slice(&tail.text);
+        text.extend_from_slice(tail);
         self.format.write_behind(text, asked);
     }
 
@@ -169,10 +169,11 @@ impl Lines {
             stamp.set(outcome.ended_seconds);
             self.format.set_time(&mut draft.text, draft.time_at, &stamp);
             let (before, behind) = draft.text.split_at(draft.answer_at);
-            self.keep(outcome, is_due, |text| {
+            self.keep(outcome, is_due, |text, room| {
                 text.extend_from_slice(before);
                 self.format.write_answer(text, outcome.status, outcome.bytes);
                 let duration_at = text.len();
+                text.extend_from_slice(room);
                 text.extend_from_slice(behind);
                 duration_at
             });
@@ -189,15 +190,20 @@ impl Lines {
         (is_due || self.slow_after < Duration::MAX).then_some(is_due)
     }
 
-    /// Adds a line to those of the turn, unless there are as many as the ring can take. `write`
-    /// gives back where its duration goes.
-    fn keep(&self, outcome: &Outcome, is_due: bool, write: impl FnOnce(&mut Vec<u8>) -> usize) {
+    /// Adds a line to those of the turn, unless there are as many as the ring can take. `write` is
+    /// told what is to stand where its duration goes, and gives back where that is.
+    fn keep(
+        &self,
+        outcome: &Outcome,
+        is_due: bool,
+        write: impl FnOnce(&mut Vec<u8>, &[u8]) -> usize,
+    ) {
         let turn = &mut *self.turn.borrow_mut();
         if turn.text.len() > self.outlet.bytes_max() {
             turn.dropped += u64::from(is_due);
             return;
         }
-        let duration_at = write(&mut turn.text);
+        let duration_at = write(&mut turn.text, &ROOM[..turn.duration_width]);
         turn.is_open |= self.format.has_duration() || !is_due;
         turn.marks.push(Mark { duration_at, end: turn.text.len(), began: outcome.began, is_due });
     }
@@ -210,7 +216,7 @@ impl Lines {
         if turn.text.is_empty() {
             return dropped;
         }
-        if std::mem::take(&mut turn.is_open) {
+        if std::mem::take(&mut turn.is_open) && !self.fill_in(turn, end) {
             self.close(turn, end);
             std::mem::swap(&mut turn.text, &mut turn.ready);
         }
@@ -233,27 +239,62 @@ impl Lines {
         memchr::memchr_iter(b'\n', rest).count() as u64
     }
 
-    /// Writes the durations, and leaves out what is not to be written.
+    /// Writes the durations into the room that was left for them; `false` where one does not fit,
+    /// or where a line may have to be left out.
+    fn fill_in(&self, turn: &mut Turn, end: Moment) -> bool {
+        if !self.format.has_duration() || turn.marks.iter().any(|mark| !mark.is_due) {
+            return false;
+        }
+        let mut digits = Digits::default();
+        turn.marks.iter().all(|mark| {
+            let digits = digits.of(end - mark.began);
+            let fits = digits.len() == turn.duration_width;
+            if fits {
+                turn.text[mark.duration_at..][..digits.len()].copy_from_slice(digits);
+            }
+            fits
+        })
+    }
+
+    /// Writes the lines anew, with their durations, and leaves out what is not to be written.
     fn close(&self, turn: &mut Turn, end: Moment) {
         turn.ready.clear();
         let mut start = 0;
-        // Most exchanges of a turn began with it: they have all taken the same time.
-        let (mut written, mut written_at) = (None, 0..0);
+        let mut digits = Digits::default();
         for mark in &turn.marks {
             let duration = end - mark.began;
             if mark.is_due || duration >= self.slow_after {
                 turn.ready.extend_from_slice(&turn.text[start..mark.duration_at]);
-                let at = turn.ready.len();
-                if written == Some(duration) {
-                    turn.ready.extend_from_within(written_at);
-                } else {
-                    self.format.write_duration(&mut turn.ready, duration);
-                    written = Some(duration);
+                if self.format.has_duration() {
+                    turn.ready.extend_from_slice(digits.of(duration));
                 }
-                written_at = at..turn.ready.len();
-                turn.ready.extend_from_slice(&turn.text[mark.duration_at..mark.end]);
+                let behind = mark.duration_at + turn.duration_width;
+                turn.ready.extend_from_slice(&turn.text[behind..mark.end]);
             }
             start = mark.end;
         }
+        turn.duration_width = digits.len;
+    }
+}
+
+/// A duration in microseconds as text. Most exchanges of a turn began with it: they have all taken
+/// the same time, which is written once.
+#[derive(Default)]
+struct Digits {
+    duration: Option<Duration>,
+    text: [u8; DIGITS_MAX],
+    len: usize,
+}
+
+impl Digits {
+    fn of(&mut self, duration: Duration) -> &[u8] {
+        if self.duration != Some(duration) {
+            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            let mut buffer = itoa::Buffer::new();
+            let text = buffer.format(micros).as_bytes();
+            self.text[..text.len()].copy_from_slice(text);
+            (self.duration, self.len) = (Some(duration), text.len());
+        }
+        &self.text[..self.len]
     }
 }

@@ -198,22 +198,30 @@ mod tests {
     fn each_line_of_a_turn_has_its_own_route_and_duration() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let (writer, recorder) = start(AccessLog::file(file.path()).format(AccessFormat::Json));
-        // Route, its index, and when it began. Refused requests have none, and the first index.
+        // Route, its number, and when it began. Refused requests have none.
         let exchanges =
-            [("/a", 0, 5), ("/b", 2, 5), ("/a", 0, 7), ("", 0, 7), ("/a", 0, 5), ("/b", 2, 9)];
-        for (route, route_index, began) in exchanges {
-            let asked = Entry { route: route.as_bytes(), route_index, ..Entry::default() };
-            note(&recorder, &asked, &Outcome { began: Moment::from_nanos(began * 1000), ..FINE });
+            [("/a", 1, 5), ("/b", 3, 5), ("/a", 1, 7), ("", 0, 7), ("/a", 1, 5), ("/b", 3, 9)];
+        // Longer and shorter ones than in the turn before, and as long.
+        let ends = [10, 11, 2_000, 100, 12, 13, 1_000_000];
+        for end in ends {
+            for (route, route_number, began) in exchanges {
+                let asked = Entry { route: route.as_bytes(), route_number, ..Entry::default() };
+                let began = Moment::from_nanos(began * 1000);
+                note(&recorder, &asked, &Outcome { began, ..FINE });
+            }
+            recorder.settle(Moment::from_nanos(end * 1000));
         }
-        recorder.settle(Moment::from_nanos(10_000));
         drop(writer);
         let text = std::fs::read_to_string(file.path()).expect("text");
+        assert!(!text.contains(' '), "{text}");
         let lines = text.lines().map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let route = line["route"].as_str().unwrap_or_default().to_owned();
             (route, line["duration_us"].as_u64())
         });
-        let expected = exchanges.map(|(route, _, began)| (route.to_owned(), Some(10 - began)));
+        let expected = ends.iter().flat_map(|end| {
+            exchanges.map(|(route, _, began)| (route.to_owned(), Some(end - began)))
+        });
         assert!(lines.eq(expected), "{text}");
     }
 
@@ -238,12 +246,20 @@ mod tests {
         }
     }
 
+    type Note = fn(&Recorder, &Entry<'_>, &Outcome);
+
     /// The statuses that are written, of exchanges with these statuses and milliseconds: the same
-    /// whether the answers are ready at once or not.
+    /// whether the answers are ready at once or not, with a duration in the line and without.
     fn written(log: fn(AccessLog) -> AccessLog, exchanges: &[(u16, u64)]) -> Vec<u16> {
-        let [at_once, late] = [note, note_late].map(|note| {
+        let status_of = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
+            Ok(line) => line["status"].as_u64().and_then(|status| status.try_into().ok()),
+            Err(_) => line.split(' ').nth_back(1).and_then(|status| status.parse().ok()),
+        };
+        let (common, json) = (AccessFormat::Common, AccessFormat::Json);
+        let ways = [(note as Note, common), (note_late, common), (note, json), (note_late, json)];
+        let [first, others @ ..] = ways.map(|(note, format)| {
             let file = tempfile::NamedTempFile::new().expect("a file");
-            let log = log(AccessLog::file(file.path()).format(AccessFormat::Common));
+            let log = log(AccessLog::file(file.path()).format(format));
             let (writer, recorder) = start(log);
             for (status, millis) in exchanges {
                 let status = StatusCode::from_u16(*status).expect("a status");
@@ -252,11 +268,12 @@ mod tests {
             }
             drop(writer);
             let text = std::fs::read_to_string(file.path()).expect("text");
-            let status = |line: &str| line.split(' ').nth_back(1)?.parse().ok();
-            text.lines().map(|line| status(line).expect("a status")).collect::<Vec<_>>()
+            text.lines().map(|line| status_of(line).expect("a status")).collect::<Vec<_>>()
         });
-        assert_eq!(at_once, late);
-        at_once
+        for other in others {
+            assert_eq!(other, first);
+        }
+        first
     }
 
     #[test]
@@ -267,7 +284,8 @@ mod tests {
         let failed = [(200, 0), (500, 0), (201, 5000), (404, 0), (503, 0)];
         assert_eq!(written(third, &failed), [200, 500, 404, 503]);
         let slow = |log: AccessLog| log.sample_one_in(0).slow_after(Duration::from_secs(1));
-        assert_eq!(written(slow, &[(200, 999), (201, 1000), (202, 1), (500, 0)]), [201, 500]);
+        let some = [(200, 999), (201, 1000), (202, 1), (500, 0), (203, 0), (501, 0)];
+        assert_eq!(written(slow, &some), [201, 500, 501]);
         assert!(written(|log| log.sample_one_in(0), &fine).is_empty());
         assert_eq!(written(|log| log, &fine).len(), fine.len());
     }

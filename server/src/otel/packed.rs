@@ -103,7 +103,7 @@ impl<'a> Ended<'a> {
             target: text(1)?,
             route: text(2)?,
             // Not kept: a span has the name.
-            route_index: 0,
+            route_number: 0,
             referer: b"",
             user_agent: text(3)?,
         };
@@ -147,7 +147,7 @@ pub(super) mod tests {
             ended_nanos: 784_111_777_123_456_789,
             duration_nanos: 1_234_567,
             status: 200,
-            asked: Entry { referer: b"", ..asked() },
+            asked: Entry { route_number: 0, referer: b"", ..asked() },
         }
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) target: &'a [u8],
     /// The pattern of the route that answered; empty where none did.
     pub(crate) route: &'a [u8],
-    /// Its index among the routes; zero where none did.
-    pub(crate) route_index: usize,
+    /// One more than its index among the routes; zero where none did.
+    pub(crate) route_number: usize,
     pub(crate) referer: &'a [u8],
     pub(crate) user_agent: &'a [u8],
 }
@@ -48,7 +48,7 @@ pub(crate) mod tests {
             method: b"GET",
             target: b"/items/7?full",
             route: b"/items/{id}",
-            route_index: 0,
+            route_number: 1,
             referer: b"http://example.org/",
             user_agent: b"curl/8",
         }

@@ -110,7 +110,7 @@ impl Logged {
         let peer = asked.proxied.or(self.peer.as_ref());
         let client = client(site, peer, asked);
         match site.table.names.get(route.index()) {
-            Some(name) => entry(asked, client, (route.index(), name)),
+            Some(name) => entry(asked, client, (route.index() + 1, name)),
             None => entry(asked, client, (0, "")),
         }
     }
@@ -149,7 +149,7 @@ fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<I
 fn entry<'a>(
     asked: &Asked<'a>,
     client: Option<IpAddr>,
-    (route_index, route): (usize, &'a str),
+    (route_number, route): (usize, &'a str),
 ) -> Entry<'a> {
     let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
     for field in asked.fields {
@@ -173,7 +173,7 @@ fn entry<'a>(
         method: asked.head.method.as_str().as_bytes(),
         target: asked.head.target.of(asked.bytes),
         route: route.as_bytes(),
-        route_index,
+        route_number,
         referer,
         user_agent,
         trace_id: trace_id.unwrap_or_default(),

@@ -1,12 +1,13 @@
 //! W3C Trace Context (the Recommendation's level 1): which trace a request belongs to.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use corelane_runtime::Shard;
+use fastrand::Rng;
 use http::{HeaderName, HeaderValue};
 
 use super::{Inner, Layer, Middleware, Reply, Sampler};
@@ -78,15 +79,15 @@ impl Layer for TraceContexts {
 #[derive(Debug)]
 pub(crate) struct Tracer {
     sampler: Sampler,
-    keys: [RandomState; 2],
-    count: Cell<u64>,
+    /// Two, since each of them comes back to where it was after 2^64 numbers.
+    numbers: RefCell<[Rng; 2]>,
 }
 
 impl Tracer {
     pub(crate) fn new(sampler: Sampler) -> Tracer {
         // The keys are random, so the ids of shards, processes and machines differ.
-        let keys = [RandomState::new(), RandomState::new()];
-        Tracer { sampler, keys, count: Cell::new(0) }
+        let number = || Rng::with_seed(RandomState::new().hash_one(0));
+        Tracer { sampler, numbers: RefCell::new([number(), number()]) }
     }
 
     /// The exchange's place in the trace of its caller, or in one that begins here.
@@ -95,9 +96,8 @@ impl Tracer {
     }
 
     fn next(&self) -> [u64; 2] {
-        self.count.set(self.count.get().wrapping_add(1));
         // All zeros are invalid (sections 3.2.2.3 and 3.2.2.4).
-        self.keys.each_ref().map(|key| key.hash_one(self.count.get()).max(1))
+        self.numbers.borrow_mut().each_mut().map(|numbers| numbers.u64(1..))
     }
 
     fn context(&self, caller: Option<Caller>) -> TraceContext {
@@ -187,6 +187,8 @@ fn number(digits: &[u8]) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -234,6 +236,18 @@ mod tests {
         ] {
             assert_eq!(Caller::parse(value.as_bytes()), None, "{value}");
         }
+    }
+
+    #[test]
+    fn no_two_ids_are_the_same_and_none_is_zero() {
+        let tracers = [(); 2].map(|()| Tracer::new(Sampler::never()));
+        let contexts = || tracers.iter().flat_map(|it| (0..1000).map(|_| it.context(None)));
+        let traces: HashSet<u128> = contexts().map(|context| context.trace_id).collect();
+        let halves = traces.iter().flat_map(|id| [(id >> 64) as u64, *id as u64]);
+        let spans = contexts().map(|context| context.span_id);
+        let all: HashSet<u64> = halves.chain(spans).filter(|id| *id != 0).collect();
+        // Chance makes one in 10^12 such tests fail.
+        assert_eq!((traces.len(), all.len()), (2000, 6000));
     }
 
     #[test]

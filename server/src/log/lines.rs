@@ -78,6 +78,23 @@ struct Turn {
     dropped: u64,
 }
 
+impl Turn {
+    /// Writes the durations into the room that was left for them; `false` where one does not fit,
+    /// or where a line may have to be left out.
+    fn fill_in(&mut self, end: Moment) -> bool {
+        let mut digits = Digits::default();
+        self.marks.iter().all(|mark| {
+            let digits = digits.of(end - mark.began);
+            // In formats without durations, none fits into no room.
+            let fits = mark.is_due && digits.len() == self.duration_width;
+            if fits {
+                self.text[mark.duration_at..][..digits.len()].copy_from_slice(digits);
+            }
+            fits
+        })
+    }
+}
+
 /// One line of the turn's.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -216,7 +233,7 @@ impl Lines {
         if turn.text.is_empty() {
             return dropped;
         }
-        if std::mem::take(&mut turn.is_open) && !self.fill_in(turn, end) {
+        if std::mem::take(&mut turn.is_open) && !turn.fill_in(end) {
             self.close(turn, end);
             std::mem::swap(&mut turn.text, &mut turn.ready);
         }
@@ -237,23 +254,6 @@ impl Lines {
         // Nobody but the desk moves the ring's ends meanwhile, and it only makes room.
         self.outlet.push(first);
         memchr::memchr_iter(b'\n', rest).count() as u64
-    }
-
-    /// Writes the durations into the room that was left for them; `false` where one does not fit,
-    /// or where a line may have to be left out.
-    fn fill_in(&self, turn: &mut Turn, end: Moment) -> bool {
-        if !self.format.has_duration() || turn.marks.iter().any(|mark| !mark.is_due) {
-            return false;
-        }
-        let mut digits = Digits::default();
-        turn.marks.iter().all(|mark| {
-            let digits = digits.of(end - mark.began);
-            let fits = digits.len() == turn.duration_width;
-            if fits {
-                turn.text[mark.duration_at..][..digits.len()].copy_from_slice(digits);
-            }
-            fits
-        })
     }
 
     /// Writes the lines anew, with their durations, and leaves out what is not to be written.

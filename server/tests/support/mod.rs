@@ -364,6 +364,16 @@ impl Client {
     }
 
     /// Receives raw bytes, at least one unless the connection has ended.
+    /// A head, and no byte of what is behind it.
+    pub fn receive_head(&mut self) -> String {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_eq!(self.receive_raw(&mut byte), 1, "ended within a head");
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).expect("a head is text")
+    }
+
     pub fn receive_raw(&mut self, bytes: &mut [u8]) -> usize {
         self.try_receive_raw(bytes).expect("receive")
     }

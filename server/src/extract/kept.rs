@@ -11,6 +11,7 @@ use http::HeaderMap;
 use super::scope::{Scope, States};
 use super::{Exchange, Extensions, Params, Source};
 use crate::http1::{Field, Head};
+use crate::middleware::TraceContext;
 use crate::proxy::ProxyConfig;
 
 /// Who is at the other end of the connection.
@@ -53,6 +54,7 @@ pub(crate) struct Kept {
     proxy: Rc<ProxyConfig>,
     shard: Rc<Shard>,
     states: Rc<States>,
+    trace: Option<TraceContext>,
     pub(crate) extensions: Extensions,
 }
 
@@ -73,6 +75,7 @@ impl Kept {
             proxy: Rc::clone(exchange.peer.proxy),
             shard: Rc::clone(exchange.scope.shard),
             states: Rc::clone(exchange.scope.states),
+            trace: exchange.trace,
             extensions: std::mem::take(&mut exchange.extensions),
         }
     }
@@ -95,6 +98,7 @@ impl Kept {
             body_bytes_max: self.body_bytes_max,
             peer: Peer { source, proxied: self.proxied.as_ref(), proxy: &self.proxy },
             scope: Scope { shard: &self.shard, states: &self.states },
+            trace: self.trace,
             extensions: std::mem::take(&mut self.extensions),
         };
         take(&mut exchange)

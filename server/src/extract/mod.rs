@@ -43,7 +43,7 @@ pub use state::State;
 pub use trailers::Trailers;
 pub(crate) use trailers::trailing;
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -53,6 +53,7 @@ use corelane_runtime::{ConfigError, Shard};
 use http::{HeaderMap, Method, Version};
 
 use crate::http1::{Field, Head};
+use crate::middleware::TraceContext;
 use crate::response::IntoResponse;
 
 /// What a handler does with the request's body.
@@ -117,6 +118,9 @@ pub struct Exchange<'a> {
     pub(crate) body_bytes_max: u64,
     pub(crate) peer: Peer<'a>,
     pub(crate) scope: Scope<'a>,
+    /// Its place in a trace, where the recorder or middleware has seen to that. Not among the
+    /// extensions until one asks for it there: every request may have one, and few are asked.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) extensions: Extensions,
 }
 
@@ -248,7 +252,18 @@ impl<'a> Exchange<'a> {
 
     /// A value that outer middleware has attached.
     pub fn extension<T: 'static>(&self) -> Option<Rc<T>> {
-        self.extensions.find()
+        self.extensions.find().or_else(|| self.trace_as())
+    }
+
+    /// Its place in a trace, whoever gave it that.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.trace.or_else(|| self.extensions.find().map(|trace| *trace))
+    }
+
+    fn trace_as<T: 'static>(&self) -> Option<Rc<T>> {
+        let trace = self.trace.filter(|_| TypeId::of::<T>() == TypeId::of::<TraceContext>())?;
+        let trace: Rc<dyn Any> = Rc::new(trace);
+        trace.downcast().ok()
     }
 
     /// The state of this type: of the innermost group that has one, else the application's.

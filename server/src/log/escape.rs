@@ -13,6 +13,17 @@ static PLAIN: [bool; 256] = {
     plain
 };
 
+/// The two digits of every byte.
+static HEX: [[u8; 2]; 256] = {
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [digit(byte as u8 >> 4), digit(byte as u8 & 15)];
+        byte += 1;
+    }
+    digits
+};
+
 /// Whether all of `bytes` is plain. Most texts are, and are copied in one piece then.
 fn is_plain(bytes: &[u8]) -> bool {
     let (sixteens, rest) = bytes.as_chunks();
@@ -76,9 +87,11 @@ pub(super) fn logfmt(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Writes 32 digits.
 pub(super) fn hex(out: &mut Vec<u8>, number: u128) {
-    for byte in number.to_be_bytes() {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    let mut digits = [[0; 2]; 16];
+    for (pair, byte) in digits.iter_mut().zip(number.to_be_bytes()) {
+        *pair = HEX[usize::from(byte)];
     }
+    out.extend_from_slice(digits.as_flattened());
 }
 
 fn unicode(out: &mut Vec<u8>, character: char) {
@@ -90,8 +103,8 @@ fn unicode(out: &mut Vec<u8>, character: char) {
 }
 
 /// `value < 16`
-fn digit(value: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(value)]
+const fn digit(value: u8) -> u8 {
+    b"0123456789abcdef"[value as usize]
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Inner, Layer, Middleware, Reply, Sampler};
 use crate::extract::Exchange;
+use crate::http1::Field;
 
 const NAME: HeaderName = HeaderName::from_static("traceparent");
 
@@ -90,14 +91,14 @@ impl Tracer {
         Tracer { sampler, numbers: RefCell::new([number(), number()]) }
     }
 
-    /// The exchange's place in the trace of its caller, or in one that begins here.
-    pub(crate) fn begin(&self, exchange: &Exchange<'_>) -> TraceContext {
-        self.context(Caller::of(exchange))
+    /// A request's place in the trace of its caller, or in one that begins here.
+    pub(crate) fn begin(&self, bytes: &[u8], fields: &[Field]) -> TraceContext {
+        self.context(Caller::of(bytes, fields))
     }
 
     fn next(&self) -> [u64; 2] {
         // All zeros are invalid (sections 3.2.2.3 and 3.2.2.4).
-        self.numbers.borrow_mut().each_mut().map(|numbers| numbers.u64(1..))
+        self.numbers.borrow_mut().each_mut().map(|numbers| numbers.u64(..).max(1))
     }
 
     fn context(&self, caller: Option<Caller>) -> TraceContext {
@@ -115,11 +116,9 @@ impl Tracer {
 
 impl Middleware for Tracer {
     fn call(&self, exchange: &mut Exchange<'_>, inner: Inner<'_>) -> Reply {
-        let context = exchange.extension::<TraceContext>().unwrap_or_else(|| {
-            let context = Rc::new(self.begin(exchange));
-            exchange.insert(Rc::clone(&context));
-            context
-        });
+        let context =
+            exchange.trace().unwrap_or_else(|| self.begin(exchange.bytes, &exchange.fields));
+        exchange.trace = Some(context);
         let value = HeaderValue::from_str(&context.to_string());
         inner.call(exchange).map(|mut response| {
             if let Ok(value) = value {
@@ -145,11 +144,12 @@ pub(crate) fn trace_of(value: &[u8]) -> Option<u128> {
 
 impl Caller {
     /// What the field says, where it comes once.
-    fn of(exchange: &Exchange<'_>) -> Option<Caller> {
-        let is_named = |(name, _): &(&str, &[u8])| name.eq_ignore_ascii_case(NAME.as_str());
-        let mut values = exchange.headers().filter(is_named);
-        match (values.next(), values.next()) {
-            (Some((_, value)), None) => Caller::parse(value),
+    fn of(bytes: &[u8], fields: &[Field]) -> Option<Caller> {
+        let is_named =
+            |field: &&Field| field.name.of(bytes).eq_ignore_ascii_case(NAME.as_str().as_bytes());
+        let mut named = fields.iter().filter(is_named);
+        match (named.next(), named.next()) {
+            (Some(field), None) => Caller::parse(field.value.of(bytes)),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use corelane_runtime::Moment;
 
 use super::packed::{pack, set_answer, set_times};
-use crate::extract::Exchange;
+use crate::http1::Field;
 use crate::middleware::{Sampler, TraceContext, Tracer};
 use crate::records::{Entry, Outcome, Outlet};
 
@@ -38,8 +38,8 @@ impl SpanEnd {
     }
 
     /// The place of a request in a trace.
-    pub(crate) fn begin(&self, exchange: &Exchange<'_>) -> TraceContext {
-        self.tracer.begin(exchange)
+    pub(crate) fn begin(&self, bytes: &[u8], fields: &[Field]) -> TraceContext {
+        self.tracer.begin(bytes, fields)
     }
 
     /// Copies what is known of a request.

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::SpanEnd;
 use super::entry::Entry;
-use crate::extract::Exchange;
+use crate::http1::Field;
 use crate::log::{LineDraft, Lines, Wish};
 use crate::middleware::TraceContext;
 
@@ -79,8 +79,8 @@ impl Recorder {
     }
 
     /// The place of a request in a trace, where spans are exported.
-    pub(crate) fn begin_trace(&self, exchange: &Exchange<'_>) -> Option<TraceContext> {
-        self.spans.as_ref().map(|spans| spans.begin(exchange))
+    pub(crate) fn begin_trace(&self, bytes: &[u8], fields: &[Field]) -> Option<TraceContext> {
+        self.spans.as_ref().map(|spans| spans.begin(bytes, fields))
     }
 
     /// Whether a request is to be recorded, or may have to be: `status` is that of its answer where

@@ -17,7 +17,7 @@ use http::Method;
 use super::Site;
 use super::collect::Collect;
 use super::finished::{Finished, answer_bytes};
-use super::logged::{Asked, Logged, outcome};
+use super::logged::{Asked, Logged, begin_trace, outcome};
 use super::lookup::{find, path_of};
 use super::pace::Pace;
 use super::unread::awaits_continue;
@@ -424,9 +424,9 @@ impl Conversation {
                 proxy: &site.proxy,
             },
             scope: Scope { shard: &self.shard, states: &route.states },
+            trace: begin_trace(&site, bytes, fields),
             extensions: Extensions::default(),
         };
-        let trace = Logged::begin_trace(&site, &mut exchange);
         let mut running = None;
         self.activity = route.activity;
         self.shard.begin_activity(self.activity);
@@ -436,7 +436,7 @@ impl Conversation {
         match running {
             Some(call) if ended => {
                 if let Some(logged) = &mut self.logged {
-                    logged.note(&site, None, &Asked::of(&exchange, trace), route.activity);
+                    logged.note(&site, None, &Asked::of(&exchange), route.activity);
                 }
                 self.in_flight = InFlight::count(&site.overload);
                 Answer::Pending(call, facts)
@@ -446,7 +446,7 @@ impl Conversation {
                 if let Some(logged) = &mut self.logged {
                     let bytes = answer_bytes(&self.out, start, &rest);
                     let outcome = outcome(&self.shard, self.began, status, bytes);
-                    let asked = Asked::of(&exchange, trace);
+                    let asked = Asked::of(&exchange);
                     logged.note_answer(&site, &asked, route.activity, &rest, &outcome);
                 }
                 self.end_exchange(keeps_alive);

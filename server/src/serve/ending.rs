@@ -73,7 +73,7 @@ impl Conversation {
         let route = site.table.own_activity();
         if let Some(logged) = &mut self.logged {
             let proxied = self.proxied.as_deref();
-            let asked = Asked { head, bytes, fields, proxied, context: None };
+            let asked = Asked { head, bytes, fields, proxied, trace: None };
             let bytes = answer_bytes(&self.out, start, &rest);
             let outcome = outcome(&self.shard, self.began, status, bytes);
             logged.note_answer(&site, &asked, route, &rest, &outcome);

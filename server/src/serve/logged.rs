@@ -40,17 +40,17 @@ pub(super) struct Asked<'a> {
     /// For whom a proxy has connected.
     pub(super) proxied: Option<&'a SocketAddr>,
     /// Its place in a trace, where the recorder or middleware has seen to that.
-    pub(super) context: Option<Rc<TraceContext>>,
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn of(exchange: &'a Exchange<'_>, context: Option<Rc<TraceContext>>) -> Asked<'a> {
+    pub(super) fn of(exchange: &'a Exchange<'_>) -> Asked<'a> {
         Asked {
             head: exchange.head,
             bytes: exchange.bytes,
             fields: &exchange.fields,
             proxied: exchange.peer.proxied,
-            context: context.or_else(|| exchange.extension()),
+            trace: exchange.trace(),
         }
     }
 }
@@ -62,16 +62,6 @@ impl Logged {
         let peer = stream.peer_address().ok().flatten();
         let (client, client_text) = (None, String::new());
         Some(Box::new(Logged { peer, client, client_text, draft: None }))
-    }
-
-    /// Gives a request its place in a trace, where spans are exported, for its handler as well.
-    pub(super) fn begin_trace(
-        site: &Site,
-        exchange: &mut Exchange<'_>,
-    ) -> Option<Rc<TraceContext>> {
-        let context = Rc::new(site.tally.recorder.as_ref()?.begin_trace(exchange)?);
-        exchange.insert(Rc::clone(&context));
-        Some(context)
     }
 
     /// Copies what is known of a request whose answer is still to come, where it may be recorded:
@@ -126,6 +116,11 @@ impl Logged {
     }
 }
 
+/// The place of a request in a trace, where spans are exported.
+pub(super) fn begin_trace(site: &Site, bytes: &[u8], fields: &[Field]) -> Option<TraceContext> {
+    site.tally.recorder.as_ref()?.begin_trace(bytes, fields)
+}
+
 /// What is to be recorded of a request, if anything, and by whom.
 fn chosen<'a>(
     site: &'a Site,
@@ -133,7 +128,7 @@ fn chosen<'a>(
     asked: &Asked<'_>,
 ) -> Option<(&'a Recorder, Chosen)> {
     let recorder = site.tally.recorder.as_ref()?;
-    let is_sampled = asked.context.as_ref().is_some_and(|context| context.is_sampled);
+    let is_sampled = asked.trace.is_some_and(|trace| trace.is_sampled);
     Some((recorder, recorder.choose(status, is_sampled)?))
 }
 
@@ -163,8 +158,8 @@ fn entry<'a>(
             traceparent = Some(if traceparent.is_none() { value } else { b"" });
         }
     }
-    let (trace_id, span_id, parent_id) = match asked.context.as_deref() {
-        Some(context) => (Some(context.trace_id), context.span_id, context.parent_id),
+    let (trace_id, span_id, parent_id) = match asked.trace {
+        Some(trace) => (Some(trace.trace_id), trace.span_id, trace.parent_id),
         None => (traceparent.and_then(trace_of), 0, None),
     };
     Entry {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelane::extract::Headers;
-use corelane::middleware::{Sampler, TraceContext, TraceContexts};
+use corelane::middleware::{Next, Sampler, TraceContext, TraceContexts, from_fn};
 use corelane::otel::Spans;
 use corelane::{App, Concurrency, Extension, Path, StatusCode, get, header, post, sleep};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -108,7 +108,8 @@ fn a_span_for_each_request_reaches_the_collector() {
     };
     let app = App::new()
         .route("/items/{id}", get(async |Path(_): Path<u32>| "item"))
-        .route("/mine", get(mine))
+        // Behind middleware that keeps the request: the place in the trace is kept with it.
+        .route("/mine", get(mine).layer(from_fn(async |next: Next| next.run().await)))
         .route("/failing", get(async || StatusCode::BAD_GATEWAY))
         .layer(TraceContexts::new())
         .spans(Spans::to(collector.url()).service_name("shop"));

@@ -363,7 +363,6 @@ impl Client {
         assert!(matches!(end, Err(End::Clean | End::Reset)) && rest.is_empty(), "{end:?} {rest:?}");
     }
 
-    /// Receives raw bytes, at least one unless the connection has ended.
     /// A head, and no byte of what is behind it.
     pub fn receive_head(&mut self) -> String {
         let (mut head, mut byte) = (Vec::new(), [0]);
@@ -374,6 +373,7 @@ impl Client {
         String::from_utf8(head).expect("a head is text")
     }
 
+    /// Receives raw bytes, at least one unless the connection has ended.
     pub fn receive_raw(&mut self, bytes: &mut [u8]) -> usize {
         self.try_receive_raw(bytes).expect("receive")
     }

@@ -19,10 +19,10 @@ use super::sink::Target;
 /// # }
 /// ```
 ///
-/// Lines are written by one thread off the shards' CPUs, ten times a second, and more often where
-/// there are many. A shard never waits for it: where the disk is slow, lines are dropped and
-/// counted (`ServerStats::access_log_dropped`). Lines of one shard stand in the order in which its
-/// answers ended; those of several may be a tenth of a second out of order.
+/// Lines are made and written by one thread off the shards' CPUs, ten times a second, and more
+/// often where there are many. A shard never waits for it: where the disk is slow, lines are
+/// dropped and counted (`ServerStats::access_log_dropped`). Lines of one shard stand in the order
+/// in which its answers ended; those of several may be a tenth of a second out of order.
 #[derive(Debug)]
 pub struct AccessLog {
     pub(super) target: Target,
@@ -90,9 +90,9 @@ impl AccessLog {
         self
     }
 
-    /// Bytes of lines that wait for the writer on each shard. Default 1 MiB, some 5,000 lines;
-    /// beyond it they are dropped. At least 61 KiB, so that the longest line fits. The writer is
-    /// woken when half of it has been filled.
+    /// Bytes of requests that wait for the writer on each shard. Default 1 MiB, some 5,000 lines;
+    /// beyond it they are dropped. At least 11 KiB, so that the longest fits. The writer is woken
+    /// when half of it has been filled.
     #[must_use]
     pub fn ring_bytes(mut self, bytes: usize) -> AccessLog {
         self.settings.ring_bytes = bytes;

@@ -2,17 +2,6 @@
 
 use crate::http1::sixteen::first_unquotable;
 
-/// Visible ASCII and the blank, but for quote and backslash: what stands as it is between quotes.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = b' ';
-    while byte <= b'~' {
-        plain[byte as usize] = byte != b'"' && byte != b'\\';
-        byte += 1;
-    }
-    plain
-};
-
 /// The two digits of every byte.
 static HEX: [[u8; 2]; 256] = {
     let mut digits = [[0; 2]; 256];
@@ -24,12 +13,13 @@ static HEX: [[u8; 2]; 256] = {
     digits
 };
 
-/// Whether all of `bytes` is plain. Most texts are, and are copied in one piece then.
+/// Whether all of `bytes` is visible ASCII or blank, but for quote and backslash: what stands as it
+/// is between quotes. Most texts are, and are copied in one piece then.
 fn is_plain(bytes: &[u8]) -> bool {
     let (sixteens, rest) = bytes.as_chunks();
-    // Without an early end, the processor need not guess one.
-    sixteens.iter().all(|octets| first_unquotable(octets).is_none())
-        && rest.iter().fold(true, |plain, byte| plain & PLAIN[usize::from(*byte)])
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    sixteens.iter().chain([&last]).all(|octets| first_unquotable(octets).is_none())
 }
 
 /// Writes `bytes` as the Common Log Format has them between quotes: a quote or backslash is

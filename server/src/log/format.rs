@@ -1,14 +1,14 @@
 //! The lines of the access log.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use corelane_runtime::ConfigError;
-use http::StatusCode;
 
 use super::escape;
-use super::stamp::{COMMON_BYTES, RFC3339_BYTES, Stamp};
-use crate::records::{Entry, kept};
+use super::stamp::Stamp;
+use crate::records::{Ended, Entry};
 
 /// How a line of the access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,82 +32,19 @@ impl AccessFormat {
         (AccessFormat::Logfmt, "logfmt"),
     ];
 
-    /// Writes what stands before the answer; gives back where in `out` the time is, to be
-    /// [set](AccessFormat::set_time) once it is known when the exchange ended.
-    pub(super) fn write_before(
-        self,
-        out: &mut Vec<u8>,
-        asked: &Entry<'_>,
-        client: &str,
-        stamp: &Stamp,
-    ) -> usize {
+    /// Appends the line of an exchange of this shard; `stamp` is when it has ended.
+    pub(super) fn write(self, out: &mut Vec<u8>, ended: &Ended<'_>, shard: usize, stamp: &Stamp) {
         match self {
-            AccessFormat::Common | AccessFormat::Combined => before(out, asked, client, stamp),
-            AccessFormat::Json => pairs_before::<Json>(out, asked, client, stamp),
-            AccessFormat::Logfmt => pairs_before::<Logfmt>(out, asked, client, stamp),
-        }
-    }
-
-    pub(super) fn set_time(self, text: &mut [u8], at: usize, stamp: &Stamp) {
-        match self {
-            AccessFormat::Common | AccessFormat::Combined => {
-                text[at..at + COMMON_BYTES].copy_from_slice(&stamp.common);
+            AccessFormat::Common => common(out, ended, stamp),
+            AccessFormat::Combined => {
+                common(out, ended, stamp);
+                combined(out, &ended.asked);
             }
-            AccessFormat::Json | AccessFormat::Logfmt => {
-                text[at..at + RFC3339_BYTES].copy_from_slice(&stamp.rfc3339);
-            }
+            AccessFormat::Json => pairs::<Json>(out, ended, shard, stamp),
+            AccessFormat::Logfmt => pairs::<Logfmt>(out, ended, shard, stamp),
         }
+        out.push(b'\n');
     }
-
-    /// Writes what is known of the answer, up to its duration.
-    pub(super) fn write_answer(self, out: &mut Vec<u8>, status: StatusCode, bytes: u64) {
-        match self {
-            AccessFormat::Common | AccessFormat::Combined => {
-                out.push(b' ');
-                write_status(out, status);
-                out.push(b' ');
-                write_number(out, bytes);
-            }
-            AccessFormat::Json => pairs_of_answer::<Json>(out, status, bytes),
-            AccessFormat::Logfmt => pairs_of_answer::<Logfmt>(out, status, bytes),
-        }
-    }
-
-    /// Whether the duration stands between the answer and what is behind it.
-    pub(super) fn has_duration(self) -> bool {
-        matches!(self, AccessFormat::Json | AccessFormat::Logfmt)
-    }
-
-    /// Writes what stands behind the answer in all lines of a route.
-    pub(super) fn write_route(self, out: &mut Vec<u8>, shard: usize, route: &[u8]) {
-        match self {
-            AccessFormat::Common | AccessFormat::Combined => {}
-            AccessFormat::Json => pairs_of_route::<Json>(out, shard, route),
-            AccessFormat::Logfmt => pairs_of_route::<Logfmt>(out, shard, route),
-        }
-    }
-
-    /// Writes what stands behind that, to the end of the line.
-    pub(super) fn write_behind(self, out: &mut Vec<u8>, asked: &Entry<'_>) {
-        match self {
-            AccessFormat::Common => out.push(b'\n'),
-            AccessFormat::Combined => combined_behind(out, asked),
-            AccessFormat::Json => pairs_behind::<Json>(out, asked),
-            AccessFormat::Logfmt => pairs_behind::<Logfmt>(out, asked),
-        }
-    }
-}
-
-fn write_status(out: &mut Vec<u8>, status: StatusCode) {
-    // Three digits, always: copied by an instruction or two.
-    match <[u8; 3]>::try_from(status.as_str().as_bytes()) {
-        Ok(digits) => out.extend_from_slice(&digits),
-        Err(_) => out.extend_from_slice(status.as_str().as_bytes()),
-    }
-}
-
-fn write_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 impl FromStr for AccessFormat {
@@ -129,32 +66,55 @@ impl fmt::Display for AccessFormat {
     }
 }
 
-fn before(out: &mut Vec<u8>, asked: &Entry<'_>, client: &str, stamp: &Stamp) -> usize {
-    out.extend_from_slice(if client.is_empty() { b"-" } else { client.as_bytes() });
+fn write_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        // What nearly all are is written without the machinery of `fmt`.
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            write_number(out, first);
+            for octet in rest {
+                out.push(b'.');
+                write_number(out, octet);
+            }
+        }
+        IpAddr::V6(_) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
+}
+
+fn common(out: &mut Vec<u8>, ended: &Ended<'_>, stamp: &Stamp) {
+    let asked = &ended.asked;
+    match asked.client {
+        Some(client) => write_address(out, client),
+        None => out.push(b'-'),
+    }
     out.extend_from_slice(b" - - [");
-    let time = out.len();
     out.extend_from_slice(&stamp.common);
     out.extend_from_slice(b"] \"");
     if asked.method.is_empty() {
-        out.extend_from_slice(b"-\"");
+        out.extend_from_slice(b"-\" ");
     } else {
         // A token (RFC 9110 section 9.1): nothing to escape.
-        out.extend_from_slice(kept(asked.method));
+        out.extend_from_slice(asked.method);
         out.push(b' ');
-        escape::quotable(out, kept(asked.target));
+        escape::quotable(out, asked.target);
         let is_old = asked.minor_version == 0;
-        out.extend_from_slice(if is_old { b" HTTP/1.0\"" } else { b" HTTP/1.1\"" });
+        out.extend_from_slice(if is_old { b" HTTP/1.0\" " } else { b" HTTP/1.1\" " });
     }
-    time
+    write_number(out, ended.status);
+    out.push(b' ');
+    write_number(out, ended.bytes);
 }
 
-fn combined_behind(out: &mut Vec<u8>, asked: &Entry<'_>) {
+fn combined(out: &mut Vec<u8>, asked: &Entry<'_>) {
     for text in [asked.referer, asked.user_agent] {
         out.extend_from_slice(b" \"");
-        escape::quotable(out, if text.is_empty() { b"-" } else { kept(text) });
+        escape::quotable(out, if text.is_empty() { b"-" } else { text });
         out.push(b'"');
     }
-    out.push(b'\n');
 }
 
 /// The pieces of a line of names and values: what stands before each value, with its name.
@@ -195,7 +155,7 @@ impl Style for Json {
     const REFERER: &[u8] = b",\"referer\":";
     const USER_AGENT: &[u8] = b",\"user_agent\":";
     const TRACE_ID: &[u8] = b",\"trace_id\":\"";
-    const END: &[u8] = b"}\n";
+    const END: &[u8] = b"}";
     const CLOSE: &[u8] = b"\"";
 
     fn text(out: &mut Vec<u8>, text: &[u8]) {
@@ -219,7 +179,7 @@ impl Style for Logfmt {
     const REFERER: &[u8] = b" referer=";
     const USER_AGENT: &[u8] = b" user_agent=";
     const TRACE_ID: &[u8] = b" trace_id=";
-    const END: &[u8] = b"\n";
+    const END: &[u8] = b"";
     const CLOSE: &[u8] = b"";
 
     fn text(out: &mut Vec<u8>, text: &[u8]) {
@@ -227,47 +187,36 @@ impl Style for Logfmt {
     }
 }
 
-fn pairs_before<S: Style>(
-    out: &mut Vec<u8>,
-    asked: &Entry<'_>,
-    client: &str,
-    stamp: &Stamp,
-) -> usize {
+fn pairs<S: Style>(out: &mut Vec<u8>, ended: &Ended<'_>, shard: usize, stamp: &Stamp) {
+    pairs_of_request::<S>(out, &ended.asked, stamp);
+    out.extend_from_slice(S::STATUS);
+    write_number(out, ended.status);
+    out.extend_from_slice(S::BYTES);
+    write_number(out, ended.bytes);
+    out.extend_from_slice(S::DURATION);
+    write_number(out, u64::try_from(ended.duration.as_micros()).unwrap_or(u64::MAX));
+    out.extend_from_slice(S::SHARD);
+    write_number(out, shard);
+    pairs_behind::<S>(out, &ended.asked);
+}
+
+fn pairs_of_request<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>, stamp: &Stamp) {
     out.extend_from_slice(S::TIME);
-    let time = out.len();
     out.extend_from_slice(&stamp.rfc3339);
     out.extend_from_slice(S::CLOSE);
-    if !client.is_empty() {
+    if let Some(client) = asked.client {
         out.extend_from_slice(S::CLIENT);
-        out.extend_from_slice(client.as_bytes());
+        write_address(out, client);
         out.extend_from_slice(S::CLOSE);
     }
     if !asked.method.is_empty() {
         out.extend_from_slice(S::METHOD);
         // A token (RFC 9110 section 9.1): nothing to escape.
-        out.extend_from_slice(kept(asked.method));
+        out.extend_from_slice(asked.method);
         out.extend_from_slice(S::CLOSE);
         out.extend_from_slice(S::TARGET);
-        S::text(out, kept(asked.target));
+        S::text(out, asked.target);
         out.extend_from_slice(S::VERSIONS[usize::from(asked.minor_version != 0)]);
-    }
-    time
-}
-
-fn pairs_of_answer<S: Style>(out: &mut Vec<u8>, status: StatusCode, bytes: u64) {
-    out.extend_from_slice(S::STATUS);
-    write_status(out, status);
-    out.extend_from_slice(S::BYTES);
-    write_number(out, bytes);
-    out.extend_from_slice(S::DURATION);
-}
-
-fn pairs_of_route<S: Style>(out: &mut Vec<u8>, shard: usize, route: &[u8]) {
-    out.extend_from_slice(S::SHARD);
-    write_number(out, shard as u64);
-    if !route.is_empty() {
-        out.extend_from_slice(S::ROUTE);
-        S::text(out, kept(route));
     }
 }
 
@@ -275,9 +224,10 @@ fn pairs_behind<S: Style>(out: &mut Vec<u8>, asked: &Entry<'_>) {
     let mut text = |name: &[u8], text: &[u8]| {
         if !text.is_empty() {
             out.extend_from_slice(name);
-            S::text(out, kept(text));
+            S::text(out, text);
         }
     };
+    text(S::ROUTE, asked.route);
     text(S::REFERER, asked.referer);
     text(S::USER_AGENT, asked.user_agent);
     if asked.trace_id > 0 {
@@ -293,46 +243,26 @@ mod tests {
     use super::*;
     use crate::records::sample;
 
-    struct Answer {
-        ended_seconds: u64,
-        status: u16,
-        bytes: u64,
-        micros: u64,
-        shard: usize,
-    }
-
-    const FINE: Answer =
-        Answer { ended_seconds: 784_111_777, status: 200, bytes: 512, micros: 1234, shard: 1 };
-    const NONE: Answer = Answer { ended_seconds: 0, status: 400, bytes: 0, micros: 0, shard: 0 };
-
-    /// The line as a shard puts it together.
-    fn line(format: AccessFormat, asked: &Entry<'_>, answer: &Answer) -> String {
-        let client = asked.client.map(|client| client.to_string()).unwrap_or_default();
+    /// A request that was answered by shard 1.
+    fn line(format: AccessFormat, ended: &Ended<'_>) -> String {
         let mut line = Vec::new();
-        let at = format.write_before(&mut line, asked, &client, &Stamp::new(1));
-        let status = StatusCode::from_u16(answer.status).expect("a status");
-        format.write_answer(&mut line, status, answer.bytes);
-        if format.has_duration() {
-            write_number(&mut line, answer.micros);
-        }
-        format.write_route(&mut line, answer.shard, asked.route);
-        format.write_behind(&mut line, asked);
-        format.set_time(&mut line, at, &Stamp::new(answer.ended_seconds));
+        let stamp = Stamp::new(ended.ended_nanos / 1_000_000_000);
+        format.write(&mut line, ended, 1, &stamp);
         String::from_utf8(line).expect("ASCII")
     }
 
     #[test]
     fn a_line_in_each_format() {
-        let entry = sample();
+        let ended = sample();
         let common = "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \
                       \"GET /items/7?full HTTP/1.1\" 200 512";
-        assert_eq!(line(AccessFormat::Common, &entry, &FINE), format!("{common}\n"));
+        assert_eq!(line(AccessFormat::Common, &ended), format!("{common}\n"));
         assert_eq!(
-            line(AccessFormat::Combined, &entry, &FINE),
+            line(AccessFormat::Combined, &ended),
             format!("{common} \"http://example.org/\" \"curl/8\"\n")
         );
         assert_eq!(
-            line(AccessFormat::Json, &entry, &FINE),
+            line(AccessFormat::Json, &ended),
             "{\"time\":\"1994-11-06T08:49:37Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
              \"target\":\"/items/7?full\",\"version\":\"1.1\",\"status\":200,\"bytes\":512,\
              \"duration_us\":1234,\"shard\":1,\"route\":\"/items/{id}\",\
@@ -340,7 +270,7 @@ mod tests {
              \"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}\n"
         );
         assert_eq!(
-            line(AccessFormat::Logfmt, &entry, &FINE),
+            line(AccessFormat::Logfmt, &ended),
             "time=1994-11-06T08:49:37Z client=192.0.2.7 method=GET target=/items/7?full \
              version=1.1 status=200 bytes=512 duration_us=1234 shard=1 route=/items/{id} \
              referer=http://example.org/ user_agent=curl/8 \
@@ -350,40 +280,41 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let refused = Entry::default();
+        let refused = Ended { status: 400, ..Ended::default() };
         assert_eq!(
-            line(AccessFormat::Common, &refused, &NONE),
+            line(AccessFormat::Common, &refused),
             "- - - [01/Jan/1970:00:00:00 +0000] \"-\" 400 0\n"
         );
         assert_eq!(
-            line(AccessFormat::Logfmt, &refused, &NONE),
-            "time=1970-01-01T00:00:00Z status=400 bytes=0 duration_us=0 shard=0\n"
+            line(AccessFormat::Logfmt, &refused),
+            "time=1970-01-01T00:00:00Z status=400 bytes=0 duration_us=0 shard=1\n"
         );
-        let entry = Entry { method: b"GET", target: b"/", ..Entry::default() };
-        let missing = Answer { status: 404, ..NONE };
+        let asked = Entry { method: b"GET", target: b"/", ..Entry::default() };
+        let missing = Ended { asked, status: 404, ..Ended::default() };
         assert_eq!(
-            line(AccessFormat::Combined, &entry, &missing),
+            line(AccessFormat::Combined, &missing),
             "- - - [01/Jan/1970:00:00:00 +0000] \"GET / HTTP/1.0\" 404 0 \"-\" \"-\"\n"
         );
         assert_eq!(
-            line(AccessFormat::Json, &entry, &missing),
+            line(AccessFormat::Json, &missing),
             "{\"time\":\"1970-01-01T00:00:00Z\",\"method\":\"GET\",\"target\":\"/\",\
-             \"version\":\"1.0\",\"status\":404,\"bytes\":0,\"duration_us\":0,\"shard\":0}\n"
+             \"version\":\"1.0\",\"status\":404,\"bytes\":0,\"duration_us\":0,\"shard\":1}\n"
         );
     }
 
     #[test]
     fn no_text_of_a_peer_ends_a_line_or_a_value() {
         let evil = b"x\" 200 1\r\n127.0.0.1 - - \x1b[2J\",\"status\":200 status=200";
-        let entry = Entry { target: evil, user_agent: evil, referer: evil, ..sample() };
+        let asked = Entry { target: evil, user_agent: evil, referer: evil, ..sample().asked };
+        let ended = Ended { asked, ..sample() };
         for (format, _) in AccessFormat::NAMES {
-            let line = line(format, &entry, &FINE);
+            let line = line(format, &ended);
             let visible = |byte: u8| matches!(byte, b' '..=b'~');
             assert!(line.trim_end_matches('\n').bytes().all(visible), "{line:?}");
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
         }
         let json: serde_json::Value =
-            serde_json::from_str(&line(AccessFormat::Json, &entry, &FINE)).expect("JSON");
+            serde_json::from_str(&line(AccessFormat::Json, &ended)).expect("JSON");
         assert_eq!(json["target"].as_str().map(str::as_bytes), Some(&evil[..]));
         assert_eq!(json["status"], 200);
         assert_eq!(json.as_object().map(serde_json::Map::len), Some(13));

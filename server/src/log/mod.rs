@@ -1,8 +1,8 @@
 //! What the server writes down: a line for each request, and the events of its crates.
 //!
-//! The lines are made by the shards and written by a thread beside them; the file is opened anew
-//! when it was moved away. Nothing that a peer sends can end a line or begin another: every byte
-//! that is no visible ASCII is escaped, in each format.
+//! The shards say what is to be written, and a thread beside them writes it; the file is opened
+//! anew when it was moved away. Nothing that a peer sends can end a line or begin another: every
+//! byte that is no visible ASCII is escaped, in each format.
 
 mod access;
 mod embed;

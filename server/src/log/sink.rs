@@ -67,12 +67,12 @@ impl Sink {
         }
     }
 
-    /// Writes lines that lie in two pieces; says how many of them were not taken whole.
+    /// Writes lines; says how many of them were not taken whole.
     ///
     /// One that is torn by a full disk ends there: the next one stands on a line of its own.
-    pub(super) fn write(&mut self, first: &[u8], second: &[u8]) -> usize {
+    pub(super) fn write(&mut self, lines: &[u8]) -> usize {
         let end: &[u8] = if self.is_torn { b"\n" } else { b"" };
-        let (taken, written) = write_all(&mut *self.out, [end, first, second]);
+        let (taken, written) = write_all(&mut *self.out, [end, lines]);
         let written = written.and_then(|()| self.out.flush());
         match &written {
             Err(error) if !self.is_failing => {
@@ -82,7 +82,7 @@ impl Sink {
             _ => {}
         }
         self.is_failing = written.is_err();
-        let mut lines = first.iter().chain(second);
+        let mut lines = lines.iter();
         if taken > 0 {
             // The end of a torn line alone leaves nothing torn.
             let last = taken.checked_sub(end.len() + 1).and_then(|last| lines.nth(last));
@@ -94,7 +94,7 @@ impl Sink {
 
 /// How much was taken, and why no more. With one call where all of it is taken at once, so that no
 /// line is torn apart by what another process appends.
-fn write_all(out: &mut dyn Write, pieces: [&[u8]; 3]) -> (usize, io::Result<()>) {
+fn write_all(out: &mut dyn Write, pieces: [&[u8]; 2]) -> (usize, io::Result<()>) {
     let (mut pieces, mut taken) = (pieces.map(IoSlice::new), 0);
     let mut pieces = &mut pieces[..];
     // Empty pieces in front are taken away as well: without any left, all is written.
@@ -146,25 +146,23 @@ mod tests {
     fn a_line_that_a_full_disk_tears_is_counted_and_spoils_no_other() {
         let lines = b"first\nsecond\nthird\n";
         for room in 0..=lines.len() {
-            for cut in 0..=lines.len() {
-                let disk = Disk::default();
-                let mut sink = Sink::open(Target::Writer(Box::new(disk.clone()))).expect("open");
-                let make_room = |room| disk.0.lock().expect("a lock").1 = room;
-                make_room(room);
-                let whole = lines[..room].iter().filter(|byte| **byte == b'\n').count();
-                assert_eq!(sink.write(&lines[..cut], &lines[cut..]), 3 - whole, "{room} {cut}");
-                // Still full.
-                assert_eq!(sink.write(b"lost\n", b""), 1, "{room} {cut}");
-                make_room(100);
-                assert_eq!(sink.write(b"later\n", b""), 0, "{room} {cut}");
-                let mut expected = lines[..room].to_vec();
-                if expected.last().is_some_and(|byte| *byte != b'\n') {
-                    expected.push(b'\n');
-                }
-                expected.extend_from_slice(b"later\n");
-                let held = &disk.0.lock().expect("a lock").0;
-                assert_eq!(held.escape_ascii().to_string(), expected.escape_ascii().to_string());
+            let disk = Disk::default();
+            let mut sink = Sink::open(Target::Writer(Box::new(disk.clone()))).expect("open");
+            let make_room = |room| disk.0.lock().expect("a lock").1 = room;
+            make_room(room);
+            let whole = lines[..room].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(sink.write(lines), 3 - whole, "{room}");
+            // Still full.
+            assert_eq!(sink.write(b"lost\n"), 1, "{room}");
+            make_room(100);
+            assert_eq!(sink.write(b"later\n"), 0, "{room}");
+            let mut expected = lines[..room].to_vec();
+            if expected.last().is_some_and(|byte| *byte != b'\n') {
+                expected.push(b'\n');
             }
+            expected.extend_from_slice(b"later\n");
+            let held = &disk.0.lock().expect("a lock").0;
+            assert_eq!(held.escape_ascii().to_string(), expected.escape_ascii().to_string());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread of the access log: it hands the lines of the shards to the kernel.
+//! The thread of the access log: it writes the lines of what the shards have recorded.
 
 use std::io;
 use std::sync::Arc;
@@ -6,13 +6,15 @@ use std::sync::Arc;
 use corelane_runtime::{CheckedConfig, ConfigError, Counter, RuntimeError};
 
 use super::access::{AccessLog, Settings};
+use super::format::AccessFormat;
 use super::lines::Lines;
 use super::sink::Sink;
+use super::stamp::Stamp;
 use crate::error::Result;
-use crate::records::{Clerk, Desk, Metric, TEXT_BYTES_MAX};
+use crate::records::{Clerk, Desk, Metric, TURN_OF_ONE_BYTES_MAX, exchanges};
 
-/// No line has more bytes: five texts, of which each byte may be escaped to six, and the rest.
-const LINE_BYTES_MAX: usize = 5 * 6 * TEXT_BYTES_MAX + 512;
+/// Bytes of lines that are written at once. The kernel's part of a call is small beside that.
+const WRITE_BYTES: usize = 128 << 10;
 
 /// The running writer. Dropping it writes what is left, and ends it.
 #[derive(Debug)]
@@ -43,11 +45,16 @@ fn write_to(
     config: &CheckedConfig,
 ) -> io::Result<(Writer, Vec<Lines>)> {
     let lost = Arc::new(Counter::default());
-    let scribe = Scribe { sink, lost: Arc::clone(&lost) };
-    let ring_bytes = settings.ring_bytes.max(2 * LINE_BYTES_MAX);
+    let scribe = Scribe {
+        sink,
+        format: settings.format,
+        stamp: Stamp::new(0),
+        text: Vec::new(),
+        lost: Arc::clone(&lost),
+    };
+    let ring_bytes = settings.ring_bytes.max(2 * TURN_OF_ONE_BYTES_MAX);
     let (desk, outlets) = Desk::start("access-log", config, ring_bytes, scribe)?;
-    let lines = outlets.into_iter().enumerate();
-    let lines = lines.map(|(shard, outlet)| Lines::new(settings, shard, outlet));
+    let lines = outlets.into_iter().map(|outlet| Lines::new(settings, outlet));
     Ok((Writer { desk, lost }, lines.collect()))
 }
 
@@ -61,12 +68,29 @@ impl Writer {
 /// What writes the lines.
 struct Scribe {
     sink: Sink,
+    format: AccessFormat,
+    stamp: Stamp,
+    /// Lines that are not written yet.
+    text: Vec<u8>,
     lost: Arc<Counter>,
 }
 
 impl Clerk for Scribe {
-    fn take(&mut self, first: &[u8], second: &[u8]) {
-        self.lost.add(self.sink.write(first, second) as u64);
+    fn take(&mut self, shard: usize, turn: &[u8]) {
+        for ended in exchanges(turn) {
+            self.stamp.set(ended.ended_nanos / 1_000_000_000);
+            self.format.write(&mut self.text, &ended, shard, &self.stamp);
+            if self.text.len() >= WRITE_BYTES {
+                self.settle();
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if !self.text.is_empty() {
+            self.lost.add(self.sink.write(&self.text) as u64);
+            self.text.clear();
+        }
     }
 
     fn reopen(&mut self) {
@@ -106,14 +130,14 @@ mod tests {
     /// What the shard does with an exchange whose answer is ready at once.
     fn note(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
         if let Some(chosen) = recorder.choose(Some(outcome.status), false) {
-            recorder.write(chosen, asked, "", outcome);
+            recorder.put(chosen, asked, outcome);
         }
     }
 
     /// What it does with one whose answer comes later.
     fn note_late(recorder: &Recorder, asked: &Entry<'_>, outcome: &Outcome) {
         if let Some(chosen) = recorder.choose(None, false) {
-            recorder.finish(recorder.draft(chosen, asked, ""), outcome);
+            recorder.finish(recorder.draft(chosen, asked), outcome);
         }
     }
 
@@ -186,7 +210,7 @@ mod tests {
         }
         drop(writer);
         let text = std::fs::read_to_string(file.path()).expect("text");
-        assert!(text.len() > 5 * LINE_BYTES_MAX, "{}", text.len());
+        assert!(text.len() > 10 * TURN_OF_ONE_BYTES_MAX, "{}", text.len());
         let numbers = text.lines().map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
             line["target"].as_str().and_then(|target| target.parse().ok())
@@ -195,19 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_turn_has_its_own_route_and_duration() {
+    fn each_line_of_a_turn_has_its_own_route_duration_and_time() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let (writer, recorder) = start(AccessLog::file(file.path()).format(AccessFormat::Json));
-        // Route, its number, and when it began. Refused requests have none.
-        let exchanges =
-            [("/a", 1, 5), ("/b", 3, 5), ("/a", 1, 7), ("", 0, 7), ("/a", 1, 5), ("/b", 3, 9)];
-        // Longer and shorter ones than in the turn before, and as long.
+        // Route, and when it began. Refused requests have none.
+        let exchanges = [("/a", 5), ("/b", 5), ("/a", 7), ("", 7), ("/a", 5), ("/b", 9)];
         let ends = [10, 11, 2_000, 100, 12, 13, 1_000_000];
         for end in ends {
-            for (route, route_number, began) in exchanges {
-                let asked = Entry { route: route.as_bytes(), route_number, ..Entry::default() };
+            for (route, began) in exchanges {
+                let asked = Entry { route: route.as_bytes(), ..Entry::default() };
                 let began = Moment::from_nanos(began * 1000);
-                note(&recorder, &asked, &Outcome { began, ..FINE });
+                note(&recorder, &asked, &Outcome { began, ended_seconds: end, ..FINE });
             }
             recorder.settle(Moment::from_nanos(end * 1000));
         }
@@ -216,11 +238,12 @@ mod tests {
         assert!(!text.contains(' '), "{text}");
         let lines = text.lines().map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let route = line["route"].as_str().unwrap_or_default().to_owned();
-            (route, line["duration_us"].as_u64())
+            let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            (text("route"), text("time"), line["duration_us"].as_u64())
         });
         let expected = ends.iter().flat_map(|end| {
-            exchanges.map(|(route, _, began)| (route.to_owned(), Some(end - began)))
+            let time = String::from_utf8_lossy(&Stamp::new(*end).rfc3339).into_owned();
+            exchanges.map(|(route, began)| (route.to_owned(), time.clone(), Some(end - began)))
         });
         assert!(lines.eq(expected), "{text}");
     }
@@ -239,7 +262,7 @@ mod tests {
         drop(writer);
         let text = std::fs::read_to_string(file.path()).expect("text");
         let written: Vec<_> = text.lines().collect();
-        assert!(text.len() > LINE_BYTES_MAX, "{} bytes", text.len());
+        assert!(text.len() > TURN_OF_ONE_BYTES_MAX, "{} bytes", text.len());
         assert_eq!(written.len() + dropped, targets.len());
         for (line, target) in written.iter().zip(&targets) {
             assert!(line.contains(&format!(" target={target} ")), "{line}");
@@ -288,6 +311,35 @@ mod tests {
         assert_eq!(written(slow, &some), [201, 500, 501]);
         assert!(written(|log| log.sample_one_in(0), &fine).is_empty());
         assert_eq!(written(|log| log, &fine).len(), fine.len());
+    }
+
+    #[test]
+    fn of_a_turn_only_what_failed_or_was_slow_is_written() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let log = AccessLog::file(file.path()).format(AccessFormat::Json);
+        let (writer, recorder) = start(log.sample_one_in(0).slow_after(Duration::from_millis(1)));
+        // Statuses, and when each began, in microseconds.
+        let turns: [&[(u16, u64)]; 4] = [
+            &[(200, 0), (500, 999), (201, 1), (502, 1), (202, 0), (203, 999)],
+            &[(204, 5)],
+            &[(503, 5), (205, 5)],
+            &[(206, 5), (504, 5)],
+        ];
+        for turn in turns {
+            for (status, began) in turn {
+                let status = StatusCode::from_u16(*status).expect("a status");
+                let began = Moment::from_nanos(began * 1000);
+                note(&recorder, &Entry::default(), &Outcome { status, began, ..FINE });
+            }
+            assert_eq!(recorder.settle(Moment::from_nanos(1_000_000)), Dropped::default());
+        }
+        drop(writer);
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let statuses = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line["status"].as_u64()
+        });
+        assert!(statuses.eq([200, 500, 502, 202, 503, 504].map(Some)), "{text}");
     }
 
     #[test]

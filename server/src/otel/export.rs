@@ -12,12 +12,11 @@ use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 use super::client::Client;
-use super::packed::{Ended, PACKED_BYTES_MAX};
 use super::shard::SpanEnd;
 use super::span::span;
 use super::{Spans, variable};
 use crate::error::Result;
-use crate::records::{Clerk, Desk, Metric};
+use crate::records::{Clerk, Desk, Metric, TURN_OF_ONE_BYTES_MAX, exchanges};
 
 /// Spans that are sent at once, as OpenTelemetry has it for `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
 const BATCH_COUNT: usize = 512;
@@ -53,7 +52,6 @@ pub(crate) fn start(
         scope: InstrumentationScope::builder("corelane")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),
-        packed: Vec::new(),
         batch: Vec::with_capacity(BATCH_COUNT),
         delay: spans.delay,
         due: Instant::now(),
@@ -61,7 +59,7 @@ pub(crate) fn start(
         is_failing: false,
         counts: counts.clone(),
     };
-    let ring_bytes = spans.ring_bytes.max(2 * PACKED_BYTES_MAX);
+    let ring_bytes = spans.ring_bytes.max(2 * TURN_OF_ONE_BYTES_MAX);
     let (desk, outlets) =
         Desk::start("spans", config, ring_bytes, clerk).map_err(RuntimeError::Thread)?;
     let ends = outlets.into_iter().map(|outlet| SpanEnd::new(spans.sampler, outlet));
@@ -113,8 +111,6 @@ fn not_http(endpoint: &str) -> ConfigError {
 struct Sender {
     exporter: SpanExporter,
     scope: InstrumentationScope,
-    /// What one ring held, in one piece. Scratch.
-    packed: Vec<u8>,
     batch: Vec<SpanData>,
     delay: Duration,
     /// When the batch is sent, however small it is.
@@ -127,13 +123,8 @@ struct Sender {
 }
 
 impl Clerk for Sender {
-    fn take(&mut self, first: &[u8], second: &[u8]) {
-        let mut packed = std::mem::take(&mut self.packed);
-        packed.clear();
-        packed.extend_from_slice(first);
-        packed.extend_from_slice(second);
-        let mut rest = &packed[..];
-        while let Some(ended) = Ended::read(&mut rest) {
+    fn take(&mut self, _shard: usize, turn: &[u8]) {
+        for ended in exchanges(turn) {
             if self.batch.is_empty() {
                 self.due = Instant::now() + self.delay;
             }
@@ -142,7 +133,6 @@ impl Clerk for Sender {
                 self.send();
             }
         }
-        self.packed = packed;
     }
 
     fn settle(&mut self) {

@@ -24,7 +24,6 @@
 
 mod client;
 mod export;
-mod packed;
 mod shard;
 mod span;
 
@@ -125,7 +124,7 @@ impl Spans {
     }
 
     /// Bytes of spans that wait for the exporter on each shard. Default 1 MiB, some 5,000; beyond
-    /// it they are dropped. At least 9 KiB, so that the longest fits.
+    /// it they are dropped. At least 11 KiB, so that the longest fits.
     #[must_use]
     pub fn ring_bytes(mut self, bytes: usize) -> Spans {
         self.ring_bytes = bytes;

@@ -9,7 +9,7 @@ use opentelemetry::trace::{
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::packed::Ended;
+use crate::records::Ended;
 
 /// The methods that may be attributes; what else a client makes up would be without bound.
 const METHODS: [&str; 10] =
@@ -17,7 +17,7 @@ const METHODS: [&str; 10] =
 
 pub(super) fn span(ended: &Ended<'_>, scope: &InstrumentationScope) -> SpanData {
     let end_time = UNIX_EPOCH + Duration::from_nanos(ended.ended_nanos);
-    let start_time = end_time.checked_sub(Duration::from_nanos(ended.duration_nanos));
+    let start_time = end_time.checked_sub(ended.duration);
     SpanData {
         span_context: SpanContext::new(
             TraceId::from(ended.asked.trace_id),
@@ -121,8 +121,7 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otel::packed::tests::sample;
-    use crate::records::Entry;
+    use crate::records::{Entry, sample};
 
     fn check(ended: &Ended<'_>, name: &str, status: Status, attributes: &[(&str, &str)]) {
         let span = span(ended, &InstrumentationScope::default());
@@ -153,7 +152,7 @@ mod tests {
         assert_eq!(span.span_context.trace_id(), TraceId::from(ended.asked.trace_id));
         assert_eq!(span.parent_span_id, SpanId::from(7));
         let since = span.end_time.duration_since(span.start_time);
-        assert_eq!(since.expect("forwards"), Duration::from_nanos(ended.duration_nanos));
+        assert_eq!(since.expect("forwards"), ended.duration);
     }
 
     #[test]

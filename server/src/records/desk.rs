@@ -13,6 +13,7 @@ use corelane_runtime::CheckedConfig;
 use rtrb::Consumer;
 
 use super::outlet::{Bell, Outlet};
+use super::packed::turns;
 
 /// How long it rests. Each awakening costs some 10 us, which the entries of a tenth of a second
 /// share; people who watch the log do not notice.
@@ -20,9 +21,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// What becomes of the records. It may block: full rings drop meanwhile.
 pub(crate) trait Clerk: Send + 'static {
-    /// Takes what one ring holds, in two pieces: the second goes on where the first one ends. Each
-    /// push of a shard is in it whole, or not at all.
-    fn take(&mut self, first: &[u8], second: &[u8]);
+    /// Takes a turn of a shard: its [`exchanges`](super::exchanges).
+    fn take(&mut self, shard: usize, turn: &[u8]);
 
     /// Every ring has been looked into; called at least every tenth of a second.
     fn settle(&mut self) {}
@@ -58,7 +58,7 @@ impl Desk {
         let bell = Arc::new(Bell::default());
         let pairs = config.cpus().iter().map(|_| Outlet::new(ring_bytes, Arc::clone(&bell)));
         let (outlets, rings) = pairs.unzip();
-        let work = Work { rings, clerk, bell: Arc::clone(&bell) };
+        let work = Work { rings, scratch: Vec::new(), clerk, bell: Arc::clone(&bell) };
         let config = config.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             config.settle_aside();
@@ -100,7 +100,9 @@ impl Drop for Desk {
 
 /// What the thread works with.
 struct Work<C> {
+    /// Of each shard.
     rings: Vec<Consumer<u8>>,
+    scratch: Vec<u8>,
     clerk: C,
     bell: Arc<Bell>,
 }
@@ -116,13 +118,11 @@ impl<C: Clerk> Work<C> {
             if is_ending {
                 self.clerk.hurry();
             }
-            for ring in &mut self.rings {
+            for (shard, ring) in self.rings.iter_mut().enumerate() {
                 // What comes meanwhile is for the next time.
                 let Ok(chunk) = ring.read_chunk(ring.slots()) else { continue };
                 let (first, second) = chunk.as_slices();
-                if !first.is_empty() {
-                    self.clerk.take(first, second);
-                }
+                turns([first, second], &mut self.scratch, |turn| self.clerk.take(shard, turn));
                 chunk.commit_all();
             }
             self.clerk.settle();

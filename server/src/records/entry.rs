@@ -22,8 +22,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) target: &'a [u8],
     /// The pattern of the route that answered; empty where none did.
     pub(crate) route: &'a [u8],
-    /// One more than its index among the routes; zero where none did.
-    pub(crate) route_number: usize,
     pub(crate) referer: &'a [u8],
     pub(crate) user_agent: &'a [u8],
 }
@@ -48,7 +46,6 @@ pub(crate) mod tests {
             method: b"GET",
             target: b"/items/7?full",
             route: b"/items/{id}",
-            route_number: 1,
             referer: b"http://example.org/",
             user_agent: b"curl/8",
         }

@@ -8,15 +8,16 @@
 //! ```
 //!
 //! The access log and the spans have rings and a desk each: one that is behind holds up neither the
-//! other nor a shard. A shard writes a line, or copies a few fields, and goes on; the desks never
-//! look at a shard.
+//! other nor a shard. A shard copies a few fields, and goes on; the desks never look at a shard.
 
 mod desk;
 mod entry;
 #[cfg(not(feature = "otel"))]
 mod no_spans;
 mod outlet;
+mod packed;
 mod recorder;
+mod shelf;
 
 use std::sync::Arc;
 
@@ -28,13 +29,15 @@ use crate::log::{self, AccessLog};
 use crate::otel::{self, SpanEnd};
 
 pub(crate) use desk::{Clerk, Desk};
-#[cfg(test)]
-pub(crate) use entry::tests::sample;
-pub(crate) use entry::{Entry, TEXT_BYTES_MAX, kept};
+pub(crate) use entry::Entry;
 #[cfg(not(feature = "otel"))]
 use no_spans::SpanEnd;
 pub(crate) use outlet::Outlet;
+#[cfg(test)]
+pub(crate) use packed::tests::sample;
+pub(crate) use packed::{Ended, TURN_OF_ONE_BYTES_MAX, exchanges};
 pub(crate) use recorder::{Chosen, Draft, Dropped, Outcome, Recorder, Recorders};
+pub(crate) use shelf::{Packed, Shelf};
 
 /// What an application wants to have recorded.
 #[derive(Default)]

@@ -4,6 +4,7 @@ use corelane_runtime::Moment;
 
 use super::entry::Entry;
 use super::recorder::Outcome;
+use super::shelf::Packed;
 use crate::http1::Field;
 use crate::middleware::TraceContext;
 
@@ -15,11 +16,15 @@ impl SpanEnd {
         match *self {}
     }
 
-    pub(crate) fn draft(&self, _asked: &Entry<'_>) -> Vec<u8> {
+    pub(crate) fn put(&self, _asked: &Entry<'_>, _outcome: &Outcome) {
         match *self {}
     }
 
-    pub(crate) fn finish(&self, _span: Vec<u8>, _outcome: &Outcome) {
+    pub(crate) fn draft(&self, _asked: &Entry<'_>) -> Packed {
+        match *self {}
+    }
+
+    pub(crate) fn finish(&self, _span: Packed, _outcome: &Outcome) {
         match *self {}
     }
 

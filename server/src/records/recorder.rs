@@ -1,7 +1,7 @@
-//! What a shard records: it decides which exchanges are written down, and never waits.
+//! What a shard records: it decides which exchanges are, and never waits.
 //!
 //! ```text
-//!   answered at once ──► choose ──► write ──────────────┐
+//!   answered at once ──► choose ──► put ────────────────┐
 //!   else             ──► choose ──► draft ──► finish ───┴─► the turn's end: settle ──► rings
 //!                                   request   answer        duration
 //! ```
@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::SpanEnd;
 use super::entry::Entry;
+use super::shelf::Packed;
 use crate::http1::Field;
 use crate::log::{LineDraft, Lines, Wish};
 use crate::middleware::TraceContext;
@@ -36,11 +37,11 @@ pub(crate) struct Chosen {
     is_span: bool,
 }
 
-/// A request that is not answered yet, as far as it is written down.
+/// A request that is not answered yet, as far as it is recorded.
 #[derive(Debug)]
 pub(crate) struct Draft {
     line: Option<LineDraft>,
-    span: Option<Vec<u8>>,
+    span: Option<Packed>,
 }
 
 /// What one shard records with.
@@ -91,21 +92,21 @@ impl Recorder {
         (line != Wish::No || is_span).then_some(Chosen { line, is_span })
     }
 
-    /// Writes down an exchange that is over; `client` is its client's address as text.
-    pub(crate) fn write(&self, chosen: Chosen, asked: &Entry<'_>, client: &str, outcome: &Outcome) {
+    /// Records an exchange that is over.
+    pub(crate) fn put(&self, chosen: Chosen, asked: &Entry<'_>, outcome: &Outcome) {
         if let Some(lines) = self.lines.as_ref().filter(|_| chosen.line != Wish::No) {
-            lines.write(chosen.line, asked, client, outcome);
+            lines.put(chosen.line, asked, outcome);
         }
         if let Some(spans) = self.spans.as_ref().filter(|_| chosen.is_span) {
-            spans.finish(spans.draft(asked), outcome);
+            spans.put(asked, outcome);
         }
     }
 
-    /// Writes down what is known of a request; `client` is its client's address as text.
-    pub(crate) fn draft(&self, chosen: Chosen, asked: &Entry<'_>, client: &str) -> Draft {
+    /// Copies what is known of a request.
+    pub(crate) fn draft(&self, chosen: Chosen, asked: &Entry<'_>) -> Draft {
         let lines = self.lines.as_ref().filter(|_| chosen.line != Wish::No);
         Draft {
-            line: lines.map(|lines| lines.draft(chosen.line, asked, client)),
+            line: lines.map(|lines| lines.draft(chosen.line, asked)),
             span: self.spans.as_ref().filter(|_| chosen.is_span).map(|spans| spans.draft(asked)),
         }
     }

@@ -1,7 +1,6 @@
 //! What the records hear of a conversation: the request when its handler was called, the answer
 //! when it is written.
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -23,10 +22,6 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Logged {
     /// Asked for once: it takes a system call.
     peer: Option<SocketAddr>,
-    /// The client of the last request. On nearly every connection it is that of all of them.
-    client: Option<IpAddr>,
-    /// The same as text; empty where there is none.
-    client_text: String,
     /// What is to be recorded of the present exchange.
     draft: Option<Draft>,
 }
@@ -60,8 +55,7 @@ impl Logged {
     pub(super) fn new(site: &Site, stream: &Stream) -> Option<Box<Logged>> {
         site.tally.recorder.as_ref()?;
         let peer = stream.peer_address().ok().flatten();
-        let (client, client_text) = (None, String::new());
-        Some(Box::new(Logged { peer, client, client_text, draft: None }))
+        Some(Box::new(Logged { peer, draft: None }))
     }
 
     /// Copies what is known of a request whose answer is still to come, where it may be recorded:
@@ -75,7 +69,7 @@ impl Logged {
     ) {
         let Some((recorder, chosen)) = chosen(site, status, asked) else { return };
         let entry = self.entry(site, asked, route);
-        self.draft = Some(recorder.draft(chosen, &entry, self.text_of(entry.client)));
+        self.draft = Some(recorder.draft(chosen, &entry));
     }
 
     /// The answer is written, but for content that is still to be made: where it is whole, the
@@ -93,26 +87,16 @@ impl Logged {
         }
         let Some((recorder, chosen)) = chosen(site, Some(outcome.status), asked) else { return };
         let entry = self.entry(site, asked, route);
-        recorder.write(chosen, &entry, self.text_of(entry.client), outcome);
+        recorder.put(chosen, &entry, outcome);
     }
 
     fn entry<'a>(&self, site: &'a Site, asked: &Asked<'a>, route: Activity) -> Entry<'a> {
         let peer = asked.proxied.or(self.peer.as_ref());
         let client = client(site, peer, asked);
         match site.table.names.get(route.index()) {
-            Some(name) => entry(asked, client, (route.index() + 1, name)),
-            None => entry(asked, client, (0, "")),
+            Some(name) => entry(asked, client, name),
+            None => entry(asked, client, ""),
         }
-    }
-
-    fn text_of(&mut self, client: Option<IpAddr>) -> &str {
-        if self.client != client {
-            self.client = client;
-            self.client_text.clear();
-            // A String takes everything that is written to it.
-            client.iter().for_each(|client| _ = write!(self.client_text, "{client}"));
-        }
-        &self.client_text
     }
 }
 
@@ -141,11 +125,7 @@ fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<I
     site.proxy.client(peer.copied(), fields)
 }
 
-fn entry<'a>(
-    asked: &Asked<'a>,
-    client: Option<IpAddr>,
-    (route_number, route): (usize, &'a str),
-) -> Entry<'a> {
+fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry<'a> {
     let (mut referer, mut user_agent, mut traceparent) = (&b""[..], &b""[..], None);
     for field in asked.fields {
         let (name, value) = (field.name.of(asked.bytes), field.value.of(asked.bytes));
@@ -168,7 +148,6 @@ fn entry<'a>(
         method: asked.head.method.as_str().as_bytes(),
         target: asked.head.target.of(asked.bytes),
         route: route.as_bytes(),
-        route_number,
         referer,
         user_agent,
         trace_id: trace_id.unwrap_or_default(),
@@ -210,7 +189,7 @@ impl Conversation {
         let peer = self.proxied.as_deref().or(logged.peer.as_ref());
         let client = peer.map(|address| address.ip().to_canonical());
         let entry = Entry { client, ..Entry::default() };
-        let draft = recorder.draft(chosen, &entry, logged.text_of(client));
+        let draft = recorder.draft(chosen, &entry);
         self.began = self.shard.now();
         self.record(recorder, draft, status, bytes);
     }

@@ -13,8 +13,9 @@ use super::stamp::Stamp;
 use crate::error::Result;
 use crate::records::{Clerk, Desk, Metric, TURN_OF_ONE_BYTES_MAX, exchanges};
 
-/// Bytes of lines that are written at once. The kernel's part of a call is small beside that.
-const WRITE_BYTES: usize = 128 << 10;
+/// Bytes of lines that are written at once: many beside what a call costs, and few enough for the
+/// cache of a CPU.
+const WRITE_BYTES: usize = 64 << 10;
 
 /// The running writer. Dropping it writes what is left, and ends it.
 #[derive(Debug)]

@@ -54,8 +54,10 @@ pub(super) fn pack(asked: &Entry<'_>, out: &mut Vec<u8>) {
     let size = FIXED_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
     out.reserve(size);
     out.extend_from_slice(&fixed(asked, size, &texts));
-    for text in texts.into_iter().filter(|text| !text.is_empty()) {
-        out.extend_from_slice(text);
+    for text in &texts {
+        if !text.is_empty() {
+            out.extend_from_slice(text);
+        }
     }
 }
 

@@ -22,8 +22,9 @@ const CLIENT_GONE: u16 = 499;
 pub(super) struct Logged {
     /// Asked for once: it takes a system call.
     peer: Option<SocketAddr>,
-    /// What is to be recorded of the present exchange.
-    draft: Option<Draft>,
+    /// What is to be recorded of the present exchange. Boxed: nearly all are over when they are
+    /// noted, and what is looked at for those should lie in one cache line.
+    draft: Option<Box<Draft>>,
 }
 
 /// A request as the records see it.
@@ -69,7 +70,7 @@ impl Logged {
     ) {
         let Some((recorder, chosen)) = chosen(site, status, asked) else { return };
         let entry = self.entry(site, asked, route);
-        self.draft = Some(recorder.draft(chosen, &entry));
+        self.draft = Some(Box::new(recorder.draft(chosen, &entry)));
     }
 
     /// The answer is written, but for content that is still to be made: where it is whole, the
@@ -164,7 +165,7 @@ impl Conversation {
         };
         let site = Rc::clone(&self.site);
         if let Some(recorder) = &site.tally.recorder {
-            self.record(recorder, draft, status, bytes);
+            self.record(recorder, *draft, status, bytes);
         }
     }
 

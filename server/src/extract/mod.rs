@@ -274,7 +274,7 @@ impl<'a> Exchange<'a> {
     /// The client's address: see [`ClientAddress`].
     pub fn client_address(&self) -> Option<IpAddr> {
         let peer = self.peer.proxied.copied().or_else(|| self.peer.address().unwrap_or_default());
-        self.peer.proxy.client(peer, self.headers())
+        self.peer.proxy.client(peer.map(|peer| peer.ip()), self.headers())
     }
 
     /// The shard that handles the request.

@@ -86,8 +86,12 @@ impl Lines {
     /// The exchange's answer is written.
     pub(crate) fn finish(&self, draft: LineDraft, outcome: &Outcome) {
         let is_due = is_due(draft.wish, outcome.status);
-        self.ended_seconds.set(outcome.ended_seconds);
-        self.shelf.finish(draft.packed, outcome, self.is_wanted(is_due), is_due);
+        if self.is_wanted(is_due) {
+            self.ended_seconds.set(outcome.ended_seconds);
+            self.shelf.finish(draft.packed, outcome, is_due);
+        } else {
+            self.shelf.discard(draft.packed);
+        }
     }
 
     /// Whether there may be a line at all.

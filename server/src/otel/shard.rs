@@ -37,7 +37,7 @@ impl SpanEnd {
 
     /// The exchange's answer is written.
     pub(crate) fn finish(&self, draft: Packed, outcome: &Outcome) {
-        self.shelf.finish(draft, outcome, true, true);
+        self.shelf.finish(draft, outcome, true);
     }
 
     /// Hands the spans of the turn that ends over; says how many are lost because the ring is full.

@@ -10,7 +10,7 @@ mod forwarded;
 mod head;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use corelane_runtime::ConfigError;
@@ -107,10 +107,10 @@ impl ProxyConfig {
     /// `fields` are all fields of the request, in their order.
     pub(crate) fn client<'a>(
         &self,
-        peer: Option<SocketAddr>,
+        peer: Option<IpAddr>,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Option<IpAddr> {
-        let peer = peer.map(|address| address.ip().to_canonical());
+        let peer = peer.map(|address| address.to_canonical());
         if self.trusted.is_empty() || self.field == ProxyField::None || !self.trusts(peer) {
             return peer;
         }
@@ -164,30 +164,30 @@ mod tests {
             let fields: Vec<_> = values.iter().map(|value| ("X-Forwarded-For", *value)).collect();
             check(&listed, peer, &fields, expected);
         };
-        check("10.0.0.1:5", &[], "10.0.0.1");
-        check("10.0.0.1:5", &["192.0.2.7"], "192.0.2.7");
-        check("10.0.0.1:5", &["1.1.1.1, 192.0.2.7, 10.0.0.2"], "192.0.2.7");
-        check("10.0.0.1:5", &["1.1.1.1, 192.0.2.7", "10.0.0.2"], "192.0.2.7");
-        check("10.0.0.1:5", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
-        check("[::ffff:10.0.0.1]:5", &["192.0.2.7"], "192.0.2.7");
-        check("[2001:db8::1]:5", &["2001:db9::2"], "2001:db9::2");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["192.0.2.7"], "192.0.2.7");
+        check("10.0.0.1", &["1.1.1.1, 192.0.2.7, 10.0.0.2"], "192.0.2.7");
+        check("10.0.0.1", &["1.1.1.1, 192.0.2.7", "10.0.0.2"], "192.0.2.7");
+        check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
+        check("::ffff:10.0.0.1", &["192.0.2.7"], "192.0.2.7");
+        check("2001:db8::1", &["2001:db9::2"], "2001:db9::2");
         // The peer of a Unix socket.
         check("", &["192.0.2.7"], "192.0.2.7");
         // Not from whoever likes to.
-        check("192.0.2.1:5", &["1.1.1.1"], "192.0.2.1");
+        check("192.0.2.1", &["1.1.1.1"], "192.0.2.1");
         // Nothing is believed beyond what can not be read.
-        check("10.0.0.1:5", &["1.1.1.1, nonsense, 10.0.0.2"], "10.0.0.1");
-        check("10.0.0.1:5", &["1.1.1.1, nonsense", "10.0.0.2"], "10.0.0.2");
-        check("10.0.0.1:5", &["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2");
+        check("10.0.0.1", &["1.1.1.1, nonsense, 10.0.0.2"], "10.0.0.1");
+        check("10.0.0.1", &["1.1.1.1, nonsense", "10.0.0.2"], "10.0.0.2");
+        check("10.0.0.1", &["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2");
     }
 
     #[test]
     fn only_the_field_that_the_proxy_writes_is_read() {
         let fields = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=192.0.2.7")];
-        check(&config(ProxyField::Forwarded), "10.0.0.1:5", &fields, "192.0.2.7");
-        check(&config(ProxyField::XForwardedFor), "10.0.0.1:5", &fields, "1.1.1.1");
-        check(&config(ProxyField::None), "10.0.0.1:5", &fields, "10.0.0.1");
-        check(&ProxyConfig::default(), "10.0.0.1:5", &fields, "10.0.0.1");
+        check(&config(ProxyField::Forwarded), "10.0.0.1", &fields, "192.0.2.7");
+        check(&config(ProxyField::XForwardedFor), "10.0.0.1", &fields, "1.1.1.1");
+        check(&config(ProxyField::None), "10.0.0.1", &fields, "10.0.0.1");
+        check(&ProxyConfig::default(), "10.0.0.1", &fields, "10.0.0.1");
         check(&ProxyConfig::default(), "", &fields, "");
     }
 

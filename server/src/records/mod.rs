@@ -36,7 +36,7 @@ pub(crate) use outlet::Outlet;
 #[cfg(test)]
 pub(crate) use packed::tests::sample;
 pub(crate) use packed::{Ended, TURN_OF_ONE_BYTES_MAX, exchanges};
-pub(crate) use recorder::{Chosen, Draft, Dropped, Outcome, Recorder, Recorders};
+pub(crate) use recorder::{Draft, Dropped, Outcome, Recorder, Recorders};
 pub(crate) use shelf::{Packed, Shelf};
 
 /// What an application wants to have recorded.

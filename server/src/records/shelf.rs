@@ -52,11 +52,14 @@ impl Shelf {
         packed
     }
 
-    /// Its answer is written; `is_wanted` is whether the exchange may be recorded.
-    pub(crate) fn finish(&self, draft: Packed, outcome: &Outcome, is_wanted: bool, is_due: bool) {
-        if is_wanted {
-            self.append(outcome, is_due, |packed| packed.extend_from_slice(&draft));
-        }
+    /// Puts a drafted exchange down, whose answer is written; as [`put`](Shelf::put).
+    pub(crate) fn finish(&self, draft: Packed, outcome: &Outcome, is_due: bool) {
+        self.append(outcome, is_due, |packed| packed.extend_from_slice(&draft));
+        self.discard(draft);
+    }
+
+    /// A drafted exchange is not to be recorded.
+    pub(crate) fn discard(&self, draft: Packed) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_DRAFTS_MAX {
             spare.push(draft);
@@ -93,17 +96,23 @@ impl Shelf {
         if mem::take(&mut shelved.is_open) {
             leave_out(&mut shelved.packed, |began| end - began < slow_after);
         }
-        if shelved.packed.len() > TURN_BYTES {
+        if has_any(&shelved.packed) {
             let wall_nanos = wall_nanos();
-            seal(&mut shelved.packed, end, wall_nanos);
-            if !self.outlet.push(&shelved.packed) {
+            if !self.push(&mut shelved.packed, end, wall_nanos) {
                 dropped += self.keep_first(&mut shelved.packed);
-                seal(&mut shelved.packed, end, wall_nanos);
-                self.outlet.push(&shelved.packed);
+                if has_any(&shelved.packed) {
+                    self.push(&mut shelved.packed, end, wall_nanos);
+                }
             }
         }
         shelved.packed.clear();
         dropped
+    }
+
+    /// Whether there was room for the turn.
+    fn push(&self, packed: &mut [u8], end: Moment, wall_nanos: u64) -> bool {
+        seal(packed, end, wall_nanos);
+        self.outlet.push(packed)
     }
 
     /// Cuts off the exchanges that there is no room for; says how many they are.
@@ -125,6 +134,11 @@ impl Shelf {
     }
 }
 
+/// Whether there are exchanges in the turn.
+fn has_any(packed: &[u8]) -> bool {
+    packed.len() > TURN_BYTES
+}
+
 /// Takes those out that are not due, and that began when `is_fast` says so.
 fn leave_out(packed: &mut Vec<u8>, is_fast: impl Fn(Moment) -> bool) {
     let (mut from, mut to) = (TURN_BYTES, TURN_BYTES);
@@ -136,4 +150,47 @@ fn leave_out(packed: &mut Vec<u8>, is_fast: impl Fn(Moment) -> bool) {
         from += size;
     }
     packed.truncate(to);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::records::entry::tests::sample;
+    use crate::records::packed::{exchanges, turns};
+
+    /// How many exchanges are lost of two that are put down, and the turns that the desk gets.
+    fn settled(ring_bytes: usize) -> (u64, Vec<usize>) {
+        let (outlet, mut ring) = Outlet::new(ring_bytes, Arc::default());
+        let shelf = Shelf::new(outlet);
+        let (began, status) = (Moment::from_nanos(0), StatusCode::OK);
+        let outcome = Outcome { ended_seconds: 0, began, status, bytes: 0 };
+        for _ in 0..2 {
+            shelf.put(&sample(), &outcome, true);
+        }
+        let lost = shelf.settle(began, Duration::MAX, || 0);
+        let chunk = ring.read_chunk(ring.slots()).expect("what is there");
+        let (first, second) = chunk.as_slices();
+        let mut counts = Vec::new();
+        turns([first, second], &mut Vec::new(), |turn| counts.push(exchanges(turn).count()));
+        (lost, counts)
+    }
+
+    #[test]
+    fn a_turn_leaves_as_far_as_there_is_room() {
+        let size = TURN_BYTES + packed_bytes();
+        assert_eq!(settled(2 * size), (0, vec![2]));
+        assert_eq!(settled(size), (1, vec![1]));
+        // Not even what stands before the exchanges.
+        assert_eq!(settled(size - 1), (2, vec![]));
+    }
+
+    fn packed_bytes() -> usize {
+        let mut packed = Vec::new();
+        pack(&sample(), &mut packed);
+        packed.len()
+    }
 }

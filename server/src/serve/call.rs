@@ -10,7 +10,7 @@ use corelane_runtime::Received;
 
 use super::conversation::{Conversation, Pending, Phase};
 use super::drive::Ended;
-use super::pace::Pace;
+use super::pace::{Allowance, Pace};
 use crate::extract::{BodyChunk, Channel, trailing};
 use crate::http1::Step;
 use crate::response::Rest;
@@ -109,7 +109,8 @@ impl Conversation {
                     return Poll::Ready(Err(Ended::PeerGone));
                 }
             };
-            pace.progress(self.shard.now(), received.len() as u64);
+            let allowance = Allowance::of_bodies(&self.site.config);
+            pace.progress(self.shard.now(), received.len() as u64, allowance);
             self.feed_received(channel, received)?;
             has_fed = true;
             if channel.is_complete() || channel.poll_room(context).is_pending() {

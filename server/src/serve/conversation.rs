@@ -19,7 +19,7 @@ use super::collect::Collect;
 use super::finished::{Finished, answer_bytes};
 use super::logged::{Asked, Logged, begin_trace, outcome};
 use super::lookup::{find, path_of};
-use super::pace::Pace;
+use super::pace::{Allowance, Pace};
 use super::unread::awaits_continue;
 use crate::extract::{
     BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source, trailing,
@@ -58,7 +58,7 @@ pub(super) struct Conversation {
     /// Whether bytes of a next request were there when the present one began.
     pub(super) is_followed: bool,
     /// How many requests are still answered in a drain because others have come behind them.
-    pub(super) drain_answers_left: usize,
+    pub(super) drain_answers_left: u32,
     /// Whether the present request is one too many for the shard.
     is_refused: bool,
     /// The place of a request that does not end at once, where those are counted.
@@ -74,7 +74,7 @@ pub(super) struct Conversation {
     /// Whether a head was accepted whose answer is not whole.
     pub(super) is_in_exchange: bool,
     /// What is kept for the records, where there are any.
-    pub(super) logged: Option<Box<Logged>>,
+    pub(super) logged: Logged,
     /// The exchange whose answer's content is being made and sent.
     pub(super) streamed: Option<Box<Finished>>,
 }
@@ -161,12 +161,12 @@ impl Conversation {
             is_open_ended: false,
             is_body_of_head: false,
             is_followed: false,
-            drain_answers_left: site.config.pipelined_max,
+            drain_answers_left: site.config.pipelined_max as u32,
             is_refused: false,
             in_flight: None,
             proxied: None,
             activity: Activity::default(),
-            send_pace: Pace::new(site.config.send_timeout, site.config.send_bytes_per_second_min),
+            send_pace: Pace::new(Allowance::of_sending(&site.config)),
             began: shard.now(),
             is_in_exchange: false,
             logged,
@@ -331,8 +331,7 @@ impl Conversation {
     }
 
     pub(super) fn body_pace(&self) -> Pace {
-        let config = &self.site.config;
-        Pace::new(config.body_timeout, config.body_bytes_per_second_min)
+        Pace::new(Allowance::of_bodies(&self.site.config))
     }
 
     /// Content of a body. `false`: too much of it would be thrown away.
@@ -405,8 +404,7 @@ impl Conversation {
             return self.shed(head, bytes, fields, facts);
         }
         let mut common = site.common.borrow_mut();
-        let common = common.start_now(&self.shard);
-        let mut responder = Responder::new(&mut self.out, facts, common);
+        let mut responder = Responder::new(&mut self.out, facts, common.start_now(&self.shard));
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
         let Found { route, endpoint, params, path_rest } = found;
@@ -435,19 +433,20 @@ impl Conversation {
         });
         match running {
             Some(call) if ended => {
-                if let Some(logged) = &mut self.logged {
-                    logged.note(&site, None, &Asked::of(&exchange), route.activity);
+                if let Some(recorder) = &site.tally.recorder {
+                    self.logged.note(recorder, &site, None, &Asked::of(&exchange), route.activity);
                 }
                 self.in_flight = InFlight::count(&site.overload);
                 Answer::Pending(call, facts)
             }
             _ => {
                 let (status, keeps_alive, rest) = responder.finish();
-                if let Some(logged) = &mut self.logged {
+                if let Some(recorder) = &site.tally.recorder {
                     let bytes = answer_bytes(&self.out, start, &rest);
                     let outcome = outcome(&self.shard, self.began, status, bytes);
                     let asked = Asked::of(&exchange);
-                    logged.note_answer(&site, &asked, route.activity, &rest, &outcome);
+                    let logged = &mut self.logged;
+                    logged.note_answer(recorder, &site, &asked, route.activity, &rest, &outcome);
                 }
                 self.end_exchange(keeps_alive);
                 self.note_answer(route.activity, status, self.shard.now(), start, &rest);

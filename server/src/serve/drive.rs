@@ -20,6 +20,7 @@ use std::time::Duration;
 use corelane_runtime::{Moment, Received, SendBuffer};
 
 use super::conversation::{Conversation, Next, Pending, Phase};
+use super::pace::Allowance;
 use crate::http1::{EndOfInput, ProtocolError};
 use crate::response::Rest;
 use crate::stats::{Closed, Deadline};
@@ -247,11 +248,18 @@ impl Conversation {
         }
     }
 
+    /// The peer has taken so many bytes, or a wait for that has ended.
+    fn note_taken(&mut self, size: u64) {
+        let allowance = Allowance::of_sending(&self.site.config);
+        self.send_pace.progress(self.shard.now(), size, allowance);
+    }
+
+    /// So many bytes of a body have come.
     fn note_progress(&mut self, size: u64) {
-        let now = self.shard.now();
+        let (now, allowance) = (self.shard.now(), Allowance::of_bodies(&self.site.config));
         match &mut self.phase {
-            Phase::Collect(collect) => collect.pace.progress(now, size),
-            Phase::Discard(unwanted) => unwanted.pace.progress(now, size),
+            Phase::Collect(collect) => collect.pace.progress(now, size, allowance),
+            Phase::Discard(unwanted) => unwanted.pace.progress(now, size, allowance),
             Phase::Heads | Phase::Stream => {}
         }
     }
@@ -298,13 +306,13 @@ impl Conversation {
         let (now, unsent_bytes) = (self.shard.now(), self.stream.unsent_bytes());
         let taken = wait.unsent_bytes.saturating_sub(unsent_bytes) as u64;
         if unsent_bytes == 0 {
-            self.send_pace.progress(now, taken);
+            self.note_taken(taken);
             wait.kind = Deadline::Idle;
             self.timer.arm(wait.since + self.site.config.idle_timeout);
             return Ok(false);
         }
         if is_expired {
-            self.send_pace.progress(now, taken);
+            self.note_taken(taken);
             *wait = self.wait_for_taking(now, unsent_bytes);
             if wait.deadline <= now {
                 return Err(Ended::TimedOut(Deadline::Send));
@@ -375,7 +383,7 @@ impl Conversation {
             let (now, progress) = (self.shard.now(), self.stream.sent_bytes() - sent_bytes);
             if progress > 0 || polled.is_ready() {
                 // Not begun anew with each wait: the rate holds for the connection as a whole.
-                self.send_pace.progress(now, progress);
+                self.note_taken(progress);
                 sent_bytes += progress;
             }
             if let Poll::Ready(sent) = polled {

@@ -71,12 +71,12 @@ impl Conversation {
         site.shed(&mut responder);
         let (status, keeps_alive, rest) = responder.finish();
         let route = site.table.own_activity();
-        if let Some(logged) = &mut self.logged {
+        if let Some(recorder) = &site.tally.recorder {
             let proxied = self.proxied.as_deref();
             let asked = Asked { head, bytes, fields, proxied, trace: None };
             let bytes = answer_bytes(&self.out, start, &rest);
             let outcome = outcome(&self.shard, self.began, status, bytes);
-            logged.note_answer(&site, &asked, route, &rest, &outcome);
+            self.logged.note_answer(recorder, &site, &asked, route, &rest, &outcome);
         }
         self.end_exchange(keeps_alive);
         self.note_answer(route, status, self.shard.now(), start, &rest);

@@ -12,18 +12,20 @@ use super::conversation::Conversation;
 use crate::extract::Exchange;
 use crate::http1::{Field, Head};
 use crate::middleware::{TraceContext, trace_of};
-use crate::records::{Chosen, Draft, Entry, Outcome, Recorder};
+use crate::records::{Draft, Entry, Outcome, Recorder};
 use crate::response::Rest;
 
 /// What nginx made usual for a client that went away before it was answered.
 const CLIENT_GONE: u16 = 499;
 
-/// What a conversation keeps for the records; there is none where nothing is recorded.
+/// What a conversation keeps for the records.
+#[derive(Default)]
 pub(super) struct Logged {
-    /// Asked for once: it takes a system call.
-    peer: Option<SocketAddr>,
+    /// Asked for once, and only where anything is recorded: it takes a system call. It lies in the
+    /// conversation, whose memory a request touches anyway.
+    peer: Option<IpAddr>,
     /// What is to be recorded of the present exchange. Boxed: nearly all are over when they are
-    /// noted, and what is looked at for those should lie in one cache line.
+    /// noted.
     draft: Option<Box<Draft>>,
 }
 
@@ -49,26 +51,32 @@ impl<'a> Asked<'a> {
             trace: exchange.trace(),
         }
     }
+
+    fn is_sampled(&self) -> bool {
+        self.trace.is_some_and(|trace| trace.is_sampled)
+    }
 }
 
 impl Logged {
-    /// Boxed, so that a connection has no room for it where nothing is recorded.
-    pub(super) fn new(site: &Site, stream: &Stream) -> Option<Box<Logged>> {
-        site.tally.recorder.as_ref()?;
+    pub(super) fn new(site: &Site, stream: &Stream) -> Logged {
+        if site.tally.recorder.is_none() {
+            return Logged::default();
+        }
         let peer = stream.peer_address().ok().flatten();
-        Some(Box::new(Logged { peer, draft: None }))
+        Logged { peer: peer.map(|peer| peer.ip()), draft: None }
     }
 
     /// Copies what is known of a request whose answer is still to come, where it may be recorded:
     /// `status` is that of the answer where its head is there already.
     pub(super) fn note(
         &mut self,
+        recorder: &Recorder,
         site: &Site,
         status: Option<StatusCode>,
         asked: &Asked<'_>,
         route: Activity,
     ) {
-        let Some((recorder, chosen)) = chosen(site, status, asked) else { return };
+        let Some(chosen) = recorder.choose(status, asked.is_sampled()) else { return };
         let entry = self.entry(site, asked, route);
         self.draft = Some(Box::new(recorder.draft(chosen, &entry)));
     }
@@ -77,6 +85,7 @@ impl Logged {
     /// exchange is recorded at once, and nothing need be kept of it.
     pub(super) fn note_answer(
         &mut self,
+        recorder: &Recorder,
         site: &Site,
         asked: &Asked<'_>,
         route: Activity,
@@ -84,15 +93,16 @@ impl Logged {
         outcome: &Outcome,
     ) {
         if matches!(rest, Rest::Stream { .. }) {
-            return self.note(site, Some(outcome.status), asked, route);
+            return self.note(recorder, site, Some(outcome.status), asked, route);
         }
-        let Some((recorder, chosen)) = chosen(site, Some(outcome.status), asked) else { return };
+        let status = Some(outcome.status);
+        let Some(chosen) = recorder.choose(status, asked.is_sampled()) else { return };
         let entry = self.entry(site, asked, route);
         recorder.put(chosen, &entry, outcome);
     }
 
     fn entry<'a>(&self, site: &'a Site, asked: &Asked<'a>, route: Activity) -> Entry<'a> {
-        let peer = asked.proxied.or(self.peer.as_ref());
+        let peer = asked.proxied.map(SocketAddr::ip).or(self.peer);
         let client = client(site, peer, asked);
         match site.table.names.get(route.index()) {
             Some(name) => entry(asked, client, name),
@@ -106,24 +116,13 @@ pub(super) fn begin_trace(site: &Site, bytes: &[u8], fields: &[Field]) -> Option
     site.tally.recorder.as_ref()?.begin_trace(bytes, fields)
 }
 
-/// What is to be recorded of a request, if anything, and by whom.
-fn chosen<'a>(
-    site: &'a Site,
-    status: Option<StatusCode>,
-    asked: &Asked<'_>,
-) -> Option<(&'a Recorder, Chosen)> {
-    let recorder = site.tally.recorder.as_ref()?;
-    let is_sampled = asked.trace.is_some_and(|trace| trace.is_sampled);
-    Some((recorder, recorder.choose(status, is_sampled)?))
-}
-
 /// The client's address: see [`ClientAddress`](crate::ClientAddress).
-fn client(site: &Site, peer: Option<&SocketAddr>, asked: &Asked<'_>) -> Option<IpAddr> {
+fn client(site: &Site, peer: Option<IpAddr>, asked: &Asked<'_>) -> Option<IpAddr> {
     let fields = asked.fields.iter().map(|field| {
         let name = std::str::from_utf8(field.name.of(asked.bytes)).unwrap_or_default();
         (name, field.value.of(asked.bytes))
     });
-    site.proxy.client(peer.copied(), fields)
+    site.proxy.client(peer, fields)
 }
 
 fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry<'a> {
@@ -160,9 +159,7 @@ fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry
 impl Conversation {
     /// The answer to the drafted request is whole.
     pub(super) fn log_answer(&mut self, status: StatusCode, bytes: u64) {
-        let Some(draft) = self.logged.as_mut().and_then(|logged| logged.draft.take()) else {
-            return;
-        };
+        let Some(draft) = self.logged.draft.take() else { return };
         let site = Rc::clone(&self.site);
         if let Some(recorder) = &site.tally.recorder {
             self.record(recorder, *draft, status, bytes);
@@ -180,15 +177,14 @@ impl Conversation {
 
     /// A request was refused: where nothing is drafted of it, all that is known is who sent it.
     pub(super) fn log_refusal(&mut self, status: StatusCode, bytes: u64) {
-        let Some(logged) = &mut self.logged else { return };
-        if logged.draft.is_some() {
+        if self.logged.draft.is_some() {
             return self.log_answer(status, bytes);
         }
         let site = Rc::clone(&self.site);
         let Some(recorder) = &site.tally.recorder else { return };
         let Some(chosen) = recorder.choose(Some(status), false) else { return };
-        let peer = self.proxied.as_deref().or(logged.peer.as_ref());
-        let client = peer.map(|address| address.ip().to_canonical());
+        let peer = self.proxied.as_deref().map(SocketAddr::ip).or(self.logged.peer);
+        let client = peer.map(|address| address.to_canonical());
         let entry = Entry { client, ..Entry::default() };
         let draft = recorder.draft(chosen, &entry);
         self.began = self.shard.now();

@@ -90,7 +90,7 @@ impl Lines {
             self.ended_seconds.set(outcome.ended_seconds);
             self.shelf.finish(draft.packed, outcome, is_due);
         } else {
-            self.shelf.discard(draft.packed);
+            self.shelf.reuse(draft.packed);
         }
     }
 

@@ -55,11 +55,11 @@ impl Shelf {
     /// Puts a drafted exchange down, whose answer is written; as [`put`](Shelf::put).
     pub(crate) fn finish(&self, draft: Packed, outcome: &Outcome, is_due: bool) {
         self.append(outcome, is_due, |packed| packed.extend_from_slice(&draft));
-        self.discard(draft);
+        self.reuse(draft);
     }
 
-    /// A drafted exchange is not to be recorded.
-    pub(crate) fn discard(&self, draft: Packed) {
+    /// Takes the memory of a draft back: the exchange was put down, or is not to be recorded.
+    pub(crate) fn reuse(&self, draft: Packed) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_DRAFTS_MAX {
             spare.push(draft);
@@ -181,16 +181,12 @@ mod tests {
 
     #[test]
     fn a_turn_leaves_as_far_as_there_is_room() {
-        let size = TURN_BYTES + packed_bytes();
+        let mut packed = Vec::new();
+        pack(&sample(), &mut packed);
+        let size = TURN_BYTES + packed.len();
         assert_eq!(settled(2 * size), (0, vec![2]));
         assert_eq!(settled(size), (1, vec![1]));
         // Not even what stands before the exchanges.
         assert_eq!(settled(size - 1), (2, vec![]));
-    }
-
-    fn packed_bytes() -> usize {
-        let mut packed = Vec::new();
-        pack(&sample(), &mut packed);
-        packed.len()
     }
 }

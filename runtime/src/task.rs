@@ -27,8 +27,9 @@ use crate::shard::Shard;
 
 type BoxedFuture = Pin<Box<dyn Future<Output = ()>>>;
 
-/// How many tasks beforehand a task's entry is brought near; its future is with the one before.
-const LOOK_AHEAD: usize = 2;
+/// How many tasks beforehand a task's entry is brought near; its future, which only the entry
+/// knows, half as many.
+const LOOK_AHEAD: usize = 4;
 
 /// Names a task for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub(crate) struct TaskKey {
 }
 
 pub(crate) struct Tasks {
+    marks: RefCell<Vec<Mark>>,
     entries: RefCell<Vec<Entry>>,
     free: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<TaskKey>>,
@@ -52,10 +54,14 @@ pub(crate) enum Urgency {
     Background,
 }
 
-struct Entry {
+/// What a wake looks at. Apart from the entries, so that those of many tasks stay in the cache.
+struct Mark {
     generation: u32,
     is_queued: bool,
     urgency: Urgency,
+}
+
+struct Entry {
     /// Absent while the task is polled, and when it is gone.
     future: Option<BoxedFuture>,
     waker: Option<Waker>,
@@ -64,6 +70,7 @@ struct Entry {
 impl Tasks {
     pub(crate) fn new() -> Tasks {
         Tasks {
+            marks: RefCell::new(Vec::new()),
             entries: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             queue: RefCell::new(VecDeque::new()),
@@ -93,46 +100,46 @@ impl Tasks {
         future: BoxedFuture,
         urgency: Urgency,
     ) -> TaskKey {
-        let mut entries = self.entries.borrow_mut();
+        let (mut marks, mut entries) = (self.marks.borrow_mut(), self.entries.borrow_mut());
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             let index = u32::try_from(entries.len()).expect("fewer tasks than memory");
-            let (future, waker) = (None, None);
-            entries.push(Entry { generation: 0, is_queued: false, urgency, future, waker });
+            marks.push(Mark { generation: 0, is_queued: false, urgency });
+            entries.push(Entry { future: None, waker: None });
             index
         });
-        let entry = &mut entries[index as usize];
-        let key = TaskKey { index, generation: entry.generation };
+        let (mark, entry) = (&mut marks[index as usize], &mut entries[index as usize]);
+        let key = TaskKey { index, generation: mark.generation };
         let remote = Arc::clone(remote);
         let header = Header { remote, key, sent: Sent::new() };
-        entry.urgency = urgency;
+        mark.urgency = urgency;
         entry.future = Some(future);
         entry.waker = Some(Waker::from(Arc::new(header)));
         self.live_count.set(self.live_count.get() + 1);
-        drop(entries);
+        drop((marks, entries));
         self.queue(key);
         key
     }
 
     /// Queues a task, unless it is queued already or gone.
     pub(crate) fn queue(&self, key: TaskKey) {
-        let mut entries = self.entries.borrow_mut();
-        let Some(entry) = entries.get_mut(key.index as usize) else {
+        let mut marks = self.marks.borrow_mut();
+        let Some(mark) = marks.get_mut(key.index as usize) else {
             return;
         };
-        if entry.generation == key.generation && !entry.is_queued {
-            entry.is_queued = true;
-            self.queue_of(entry.urgency).borrow_mut().push_back(key);
+        if mark.generation == key.generation && !mark.is_queued {
+            mark.is_queued = true;
+            self.queue_of(mark.urgency).borrow_mut().push_back(key);
         }
     }
 
     /// Queues every task: something has changed that any of them may look at.
     pub(crate) fn queue_all(&self) {
-        let mut entries = self.entries.borrow_mut();
-        for (index, entry) in entries.iter_mut().enumerate() {
-            if entry.waker.is_some() && !entry.is_queued {
-                entry.is_queued = true;
-                let key = TaskKey { index: index as u32, generation: entry.generation };
-                self.queue_of(entry.urgency).borrow_mut().push_back(key);
+        let (mut marks, entries) = (self.marks.borrow_mut(), self.entries.borrow());
+        for (index, (mark, entry)) in marks.iter_mut().zip(&*entries).enumerate() {
+            if entry.waker.is_some() && !mark.is_queued {
+                mark.is_queued = true;
+                let key = TaskKey { index: index as u32, generation: mark.generation };
+                self.queue_of(mark.urgency).borrow_mut().push_back(key);
             }
         }
     }
@@ -176,7 +183,7 @@ impl Tasks {
         if let Some(later) = queue.get(LOOK_AHEAD) {
             prefetch(&entries[later.index as usize]);
         }
-        if let Some(next) = queue.front()
+        if let Some(next) = queue.get(LOOK_AHEAD / 2 - 1)
             && let Some(future) = &entries[next.index as usize].future
         {
             prefetch(&**future);
@@ -184,26 +191,25 @@ impl Tasks {
     }
 
     fn take(&self, key: TaskKey) -> Option<(BoxedFuture, Waker)> {
-        let mut entries = self.entries.borrow_mut();
-        let entry = &mut entries[key.index as usize];
-        if entry.generation != key.generation {
+        let mark = &mut self.marks.borrow_mut()[key.index as usize];
+        if mark.generation != key.generation {
             return None;
         }
-        entry.is_queued = false;
+        mark.is_queued = false;
+        let entry = &mut self.entries.borrow_mut()[key.index as usize];
         Some((entry.future.take()?, entry.waker.take()?))
     }
 
     fn put_back(&self, key: TaskKey, future: BoxedFuture, waker: Waker) {
-        let mut entries = self.entries.borrow_mut();
-        let entry = &mut entries[key.index as usize];
+        let entry = &mut self.entries.borrow_mut()[key.index as usize];
         (entry.future, entry.waker) = (Some(future), Some(waker));
     }
 
     fn remove(&self, key: TaskKey) {
-        let mut entries = self.entries.borrow_mut();
-        let entry = &mut entries[key.index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
-        (entry.is_queued, entry.future, entry.waker) = (false, None, None);
+        let mark = &mut self.marks.borrow_mut()[key.index as usize];
+        (mark.generation, mark.is_queued) = (mark.generation.wrapping_add(1), false);
+        let entry = &mut self.entries.borrow_mut()[key.index as usize];
+        (entry.future, entry.waker) = (None, None);
         self.free.borrow_mut().push(key.index);
         self.live_count.set(self.live_count.get() - 1);
     }
@@ -222,8 +228,9 @@ impl Tasks {
     }
 
     fn take_future(&self, index: usize) -> Option<(TaskKey, BoxedFuture)> {
+        let generation = self.marks.borrow()[index].generation;
+        let key = TaskKey { index: index as u32, generation };
         let entry = &mut self.entries.borrow_mut()[index];
-        let key = TaskKey { index: index as u32, generation: entry.generation };
         Some((key, entry.future.take()?))
     }
 }

@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::driver::prefetch::prefetch;
 use crate::mutation::{Mutation, is_made};
 use crate::shard::Shard;
 
@@ -122,6 +123,11 @@ impl Wheel {
             self.unlink(key.0);
             self.link(key.0);
         }
+    }
+
+    #[inline]
+    fn prefetch(&self, key: TimerKey) {
+        prefetch(&self.entries[key.0 as usize]);
     }
 
     /// The timer does not fire until it is armed again.
@@ -274,6 +280,12 @@ impl Timer {
     /// Fires at `deadline`, or up to one [`TICK`] later. Moving it later costs next to nothing.
     pub fn arm(&self, deadline: Moment) {
         self.shard.wheel.borrow_mut().arm(self.key, deadline);
+    }
+
+    /// Brings near what [`arm`](Timer::arm) will look at.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.shard.wheel.borrow().prefetch(self.key);
     }
 
     /// Does not fire until it is armed again.

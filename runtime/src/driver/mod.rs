@@ -44,8 +44,9 @@ use operation::{Half, Kind, Operation, SlotKey, Token};
 use slots::SlotTable;
 use stream::StreamSlot;
 
-/// How many completions beforehand the slot of one is brought near.
-const LOOK_AHEAD: usize = 4;
+/// How many completions beforehand the slot of one is brought near; what its waker points to, which
+/// only the slot knows, half as many.
+const LOOK_AHEAD: usize = 8;
 
 /// The bounds of one shard's driver.
 #[derive(Clone, Copy, Debug)]
@@ -151,9 +152,22 @@ impl Driver {
             if let Some(ahead) = completions.get(index + LOOK_AHEAD) {
                 self.state.borrow().slots.prefetch(ahead.token.slot());
             }
+            if let Some(ahead) = completions.get(index + LOOK_AHEAD / 2) {
+                self.look_ahead(*ahead);
+            }
             self.complete(*completion);
         }
         completions.clear();
+    }
+
+    /// Brings near what waking the reader of a connection will look at.
+    #[inline]
+    fn look_ahead(&self, ahead: Completion) {
+        if ahead.token.kind() == Kind::Recv
+            && let Some(stream) = self.state.borrow_mut().stream(ahead.token.slot())
+        {
+            stream.reader.prefetch();
+        }
     }
 
     /// Applies one completion: bookkeeping, and the wake of whoever waits for it.
@@ -264,6 +278,14 @@ impl Interest {
             if let Some(waker) = &self.waker {
                 waker.wake_by_ref();
             }
+        }
+    }
+
+    /// Brings near what [`wake`](Interest::wake) looks at.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(waker) = &self.waker {
+            prefetch::prefetch_address(waker.data());
         }
     }
 

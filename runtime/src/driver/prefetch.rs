@@ -13,10 +13,17 @@ const LINE_BYTES: usize = 64;
 #[inline]
 pub(crate) fn prefetch<T: ?Sized>(value: &T) {
     let start = std::ptr::from_ref(value).cast::<u8>();
-    let lines = size_of_val(value).div_ceil(LINE_BYTES).min(LINES_MAX);
+    let lines = (start.addr() % LINE_BYTES + size_of_val(value)).div_ceil(LINE_BYTES);
+    let lines = lines.min(LINES_MAX);
     for line in 0..lines {
         hint(start.wrapping_add(line * LINE_BYTES));
     }
+}
+
+/// Brings the cache line at `address` near, whatever is there.
+#[inline]
+pub(crate) fn prefetch_address(address: *const ()) {
+    hint(address.cast());
 }
 
 #[cfg(target_arch = "x86_64")]

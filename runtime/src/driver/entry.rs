@@ -11,7 +11,9 @@ use crate::world::Descriptor;
 /// Have an accept wait for a client before it looks for one (Linux 6.10, `ioprio` of the entry).
 const IORING_ACCEPT_POLL_FIRST: u16 = 1 << 2;
 
-/// The kernel's form of an operation.
+/// The kernel's form of an operation. Made in its caller, where it is written to the ring: one
+/// that is moved there waits for the CPU's stores.
+#[inline(always)]
 pub(super) fn entry_of(operation: Operation) -> squeue::Entry {
     match operation {
         Operation::Accept { listener, .. } => {
@@ -39,6 +41,7 @@ pub(super) fn entry_of(operation: Operation) -> squeue::Entry {
 }
 
 /// An entry on a socket, which is the process's or in the ring's table.
+#[inline(always)]
 fn on(socket: Descriptor, build: impl FnOnce(types::Fd) -> squeue::Entry) -> squeue::Entry {
     match socket.place() {
         Some(place) => build(types::Fd(place as i32)).flags(squeue::Flags::FIXED_FILE),
@@ -47,6 +50,7 @@ fn on(socket: Descriptor, build: impl FnOnce(types::Fd) -> squeue::Entry) -> squ
 }
 
 /// MSG_NOSIGNAL: a peer that has gone must not raise SIGPIPE.
+#[inline(always)]
 fn send(socket: types::Fd, bytes: BytesPointer) -> squeue::Entry {
     let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.size());
     send.flags(libc::MSG_NOSIGNAL).build()
@@ -55,6 +59,7 @@ fn send(socket: types::Fd, bytes: BytesPointer) -> squeue::Entry {
 /// MSG_DONTWAIT fails the request where there is no room, instead of arming a poll. MSG_WAITALL
 /// makes a short send a failure, so that only a whole one is silent (io_uring_prep_send(3),
 /// IOSQE_CQE_SKIP_SUCCESS in io_uring_enter(2)).
+#[inline(always)]
 fn try_send(socket: types::Fd, bytes: BytesPointer, more: bool) -> squeue::Entry {
     let send = opcode::Send::new(socket, bytes.as_ptr(), bytes.size());
     let more = if more { libc::MSG_MORE } else { 0 };

@@ -115,19 +115,24 @@ impl Uring {
         self.push(read.build().user_data(ALARM));
     }
 
+    #[inline]
     fn push(&mut self, entry: squeue::Entry) {
-        loop {
-            // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot
-            // keeps until the last completion, or refers to memory that is not freed before its
-            // completion (the alarm's bytes, room for a peer's address) or lives as long as the
-            // ring (the timeout's time).
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return;
-            }
-            // The queue is full: what is in it is submitted, which empties it. A kernel that is
-            // out of memory takes fewer; the entries stay queued and are offered again.
-            let _ = self.enter_ring(0);
+        while self.ring.submission().is_full() {
+            self.make_room();
         }
+        // SAFETY: every entry is built by `entry_of` from an operation whose memory its slot keeps
+        // until the last completion, or refers to memory that is not freed before its completion
+        // (the alarm's bytes, room for a peer's address) or lives as long as the ring (the
+        // timeout's time).
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        debug_assert!(pushed.is_ok(), "there is room");
+    }
+
+    /// The queue is full: what is in it is submitted, which empties it. A kernel that is out of
+    /// memory takes fewer; the entries stay queued and are offered again.
+    #[cold]
+    fn make_room(&mut self) {
+        let _ = self.enter_ring(0);
     }
 
     fn cancel_accept(&mut self, target: Token, token: Token) {

@@ -88,11 +88,12 @@ impl Kept {
     /// Hands the request to `take`, once: body and extensions are gone from here afterwards.
     pub(crate) fn with<T>(&mut self, take: impl FnOnce(&mut Exchange<'_>) -> T) -> T {
         let source = PeerSource::Known(self.peer);
+        let params = Params::Kept(&self.params);
         let mut exchange = Exchange {
             head: &self.head,
             bytes: &self.bytes,
             fields: Cow::Borrowed(&self.fields),
-            params: Params::Kept(&self.params),
+            params: &params,
             path_rest: self.path_rest,
             body: std::mem::replace(&mut self.body, Source::None),
             body_bytes_max: self.body_bytes_max,

@@ -111,7 +111,7 @@ pub struct Exchange<'a> {
     /// The bytes of the head, to which the spans refer.
     pub(crate) bytes: &'a [u8],
     pub(crate) fields: Cow<'a, [Field]>,
-    pub(crate) params: Params<'a>,
+    pub(crate) params: &'a Params<'a>,
     /// Where in the path the part behind the prefix of a nested router starts.
     pub(crate) path_rest: usize,
     pub(crate) body: Source<'a>,

@@ -35,7 +35,7 @@ impl<T: DeserializeOwned> FromRequest for Path<T> {
     type Rejection = Problem;
 
     fn from_request(exchange: &mut Exchange<'_>) -> Result<Path<T>, Problem> {
-        T::deserialize(PathDeserializer(&exchange.params)).map(Path).map_err(|error| {
+        T::deserialize(PathDeserializer(exchange.params)).map(Path).map_err(|error| {
             let problem = Problem::new(StatusCode::BAD_REQUEST);
             problem.detail(format!("the path is wrong: {error}")).maybe_field(error.parameter)
         })

@@ -17,6 +17,7 @@ use super::connection::Step;
 use super::error::ProtocolError;
 use super::field_section;
 use super::fields::Fields;
+use super::known::Known;
 use super::limits::Limits;
 use super::octets::{QUOTED, TOKEN};
 use super::scan::{Bounds, Scanner};
@@ -180,7 +181,8 @@ impl Chunked {
             return Ok(Step::NeedMore { consumed: start });
         };
         // The two readings would have to disagree; a test holds them together.
-        field_section::read(&input[..start + size], start, &bounds, fields.start_trailers())
+        let (list, known) = (fields.start_trailers(), &mut Known::default());
+        field_section::read(&input[..start + size], start, &bounds, list, known)
             .ok_or(ProtocolError::HeadInvalid)?;
         Ok(Step::End { consumed: start + size })
     }

@@ -147,26 +147,29 @@ pub fn content_length(out: &mut Vec<u8>, size: u64) {
     line(out, b"content-length", itoa::Buffer::new().format(size).as_bytes());
 }
 
-/// Appends Content-Length and the end of the head, in one piece.
+/// Appends Content-Length and the end of the head.
+///
+/// Digits go through a register: from an array on the stack they would be read back, all at once,
+/// before the CPU has stored them one by one, which it has to wait for.
 #[inline]
 pub fn content_length_and_end(out: &mut Vec<u8>, mut size: u64) {
     const NAME: &[u8; 16] = b"content-length: ";
     const END: &[u8; 4] = b"\r\n\r\n";
-    // From the back, so that each digit has its place; u64 has 20 of them at most.
-    let mut piece = [0; NAME.len() + 20 + END.len()];
-    let mut at = piece.len() - END.len();
-    piece[at..].copy_from_slice(END);
-    loop {
-        at -= 1;
-        piece[at] = b'0' + (size % 10) as u8;
-        size /= 10;
-        if size == 0 {
-            break;
-        }
+    if size >= 100_000_000 {
+        content_length(out, size);
+        return end_head(out);
     }
-    at -= NAME.len();
-    piece[at..at + NAME.len()].copy_from_slice(NAME);
-    out.extend_from_slice(&piece[at..]);
+    let (mut digits, mut count) = (0, 0);
+    while count == 0 || size > 0 {
+        digits = digits << 8 | (u64::from(b'0') + size % 10);
+        (size, count) = (size / 10, count + 1);
+    }
+    out.reserve(NAME.len() + size_of_val(&digits) + END.len());
+    out.extend_from_slice(NAME);
+    let end = out.len() + count;
+    out.extend_from_slice(&digits.to_le_bytes());
+    out.truncate(end);
+    out.extend_from_slice(END);
 }
 
 /// Appends the field that says that the body is chunked. [`BodyRule::may_chunk`] says when it may.

@@ -10,16 +10,17 @@ use super::sixteen;
 
 /// Reads the lines from `start` up to and with the empty line, noting each field in `list`.
 ///
-/// Returns the size of the section and the fields that matter to framing; `None` when it is not
-/// whole or not certainly well formed.
+/// Returns the size of the section; `None` when it is not whole or not certainly well formed. What
+/// matters to framing is noted in `known`.
 #[inline(always)]
 pub(super) fn read<'a>(
     bytes: &'a [u8],
     start: usize,
     bounds: &Bounds<'_>,
     list: &mut Vec<Field>,
-) -> Option<(usize, Known<'a>)> {
-    let (mut known, mut at) = (Known::default(), start);
+    known: &mut Known<'a>,
+) -> Option<usize> {
+    let mut at = start;
     while bytes.get(at..at + 2)? != b"\r\n" {
         let (field, end) = line(bytes, at)?;
         if end - at > bounds.limits.field_line_bytes_max || list.len() == bounds.field_count_max {
@@ -29,7 +30,7 @@ pub(super) fn read<'a>(
         list.push(field);
         at = end + 2;
     }
-    Some((at + 2 - start, known))
+    Some(at + 2 - start)
 }
 
 /// The field whose line starts at `start`, and where its line end stands.
@@ -100,7 +101,8 @@ mod tests {
     fn check(section: &str, expected: Option<&[(&str, &str)]>) {
         let limits = Limits { field_line_bytes_max: 10, ..Limits::default() };
         let (bytes, mut list) = (section.as_bytes(), Vec::new());
-        let size = read(bytes, 0, &Bounds::head(&limits), &mut list).map(|(size, _)| size);
+        let known = &mut Known::default();
+        let size = read(bytes, 0, &Bounds::head(&limits), &mut list, known);
         assert_eq!(size.is_some(), expected.is_some(), "{section:?}");
         if let (Some(size), Some(expected)) = (size, expected) {
             let pair = |field: &Field| (field.name.of(bytes), field.value.of(bytes));

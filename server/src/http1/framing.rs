@@ -43,22 +43,23 @@ impl<T> Sight<T> {
 }
 
 /// Judges the values of Content-Length and Transfer-Encoding.
-#[inline]
+#[inline(always)]
 pub(super) fn judge(
-    length: Sight<&[u8]>,
-    coding: Sight<&[u8]>,
+    length: &Sight<&[u8]>,
+    coding: &Sight<&[u8]>,
     version: Version,
 ) -> Result<Framing, ProtocolError> {
-    match (length, coding) {
-        (Sight::Never, Sight::Never) => Ok(Framing::None),
-        (Sight::Once(length), Sight::Never) => self::length(length).map(Framing::Length),
-        (length, coding) => judge_unusual(length, coding, version),
-    }
+    Ok(match (length, coding) {
+        (Sight::Never, Sight::Never) => Framing::None,
+        (Sight::Once(length), Sight::Never) => Framing::Length(self::length(length)?),
+        (length, coding) => judge_unusual(length, coding, version)?,
+    })
 }
 
+#[inline(never)]
 fn judge_unusual(
-    length: Sight<&[u8]>,
-    coding: Sight<&[u8]>,
+    length: &Sight<&[u8]>,
+    coding: &Sight<&[u8]>,
     version: Version,
 ) -> Result<Framing, ProtocolError> {
     match (length, coding) {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     fn check(lengths: &[&str], codings: &[&str], expected: Result<Framing, ProtocolError>) {
-        let verdict = judge(sight(lengths), sight(codings), Version::HTTP_11);
+        let verdict = judge(&sight(lengths), &sight(codings), Version::HTTP_11);
         assert_eq!(verdict, expected, "{lengths:?} {codings:?}");
     }
 
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn old_version_has_no_codings() {
-        let judge = |coding| judge(Sight::Never, sight(&[coding]), Version::HTTP_10);
+        let judge = |coding| judge(&Sight::Never, &sight(&[coding]), Version::HTTP_10);
         assert_eq!(judge("chunked"), Err(ProtocolError::CodingInOldVersion));
         assert_eq!(judge("gzip"), Err(ProtocolError::CodingInOldVersion));
     }

@@ -58,6 +58,7 @@ impl Head {
 }
 
 /// What one look at a possible head said.
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) enum Reading {
     /// Well formed and served.
     Accepted(Head),
@@ -76,31 +77,42 @@ struct RequestLine {
     end: usize,
 }
 
-/// Reads the head that starts at `start` in `input`.
+/// Reads the head that starts at `start` in `input`; with `IS_GET` one of which [`is_get`] has said
+/// so. A method that is known beforehand is never moved, and neither is what depends on it.
 ///
 /// Part of the one look that most heads get: in one piece with its caller, a head is not moved from
 /// one result into the next.
 #[inline(always)]
-pub(super) fn read(input: &[u8], start: usize, limits: &Limits, fields: &mut Fields) -> Reading {
+pub(super) fn read<const IS_GET: bool>(
+    input: &[u8],
+    start: usize,
+    limits: &Limits,
+    fields: &mut Fields,
+) -> Reading {
     let bounds = Bounds::head(limits);
     let bytes = &input[..input.len().min(start + bounds.section_bytes_max)];
-    let Some(line) = request_line(bytes, start, limits) else {
+    let Some(line) = request_line::<IS_GET>(bytes, start, limits) else {
         return Reading::Uncertain;
     };
-    let section = field_section::read(bytes, line.end, &bounds, fields.start_headers());
-    let Some((size, known)) = section else {
+    let (list, mut known) = (fields.start_headers(), Known::default());
+    let Some(size) = field_section::read(bytes, line.end, &bounds, list, &mut known) else {
         return Reading::Uncertain;
     };
     let size = line.end + size;
-    match judge(bytes, line, size, known, &mut fields.host) {
+    match judge::<IS_GET>(bytes, line, size, &known, &mut fields.host) {
         Ok(head) => Reading::Accepted(head),
         Err(error) => Reading::Refused(error),
     }
 }
 
 #[inline(always)]
-fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLine> {
-    let (method, method_end) = method(bytes, start, limits)?;
+fn request_line<const IS_GET: bool>(
+    bytes: &[u8],
+    start: usize,
+    limits: &Limits,
+) -> Option<RequestLine> {
+    let (method, method_end) =
+        if IS_GET { (Method::GET, start + 3) } else { method(bytes, start, limits)? };
     let path = path(bytes, method_end + 1)?;
     let target = match bytes[path.end as usize] {
         b'?' => Span { start: path.start, ..word(bytes, path.end as usize, &TARGET)? },
@@ -120,12 +132,15 @@ fn request_line(bytes: &[u8], start: usize, limits: &Limits) -> Option<RequestLi
     Some(RequestLine { method, target, path_end: path.end, version, end: start + 10 })
 }
 
+/// Whether the method is GET, which most are.
+#[inline(always)]
+pub(super) fn is_get(input: &[u8], limits: &Limits) -> bool {
+    input.starts_with(b"GET ") && limits.method_bytes_max >= 3
+}
+
 /// The method, and where the space behind it stands.
 #[inline(always)]
 fn method(bytes: &[u8], start: usize, limits: &Limits) -> Option<(Method, usize)> {
-    if bytes[start..].starts_with(b"GET ") && limits.method_bytes_max >= 3 {
-        return Some((Method::GET, start + 3));
-    }
     let method = word(bytes, start, &TOKEN)?;
     let is_fit = (1..=limits.method_bytes_max).contains(&method.size());
     if !is_fit || bytes[method.end as usize] != b' ' {
@@ -168,11 +183,11 @@ fn word(bytes: &[u8], start: usize, fitting: &Octets) -> Option<Span> {
 
 /// Judges a head whose lines are all well formed, in a fixed order.
 #[inline(always)]
-fn judge(
+fn judge<const IS_GET: bool>(
     bytes: &[u8],
     line: RequestLine,
     size: usize,
-    known: Known<'_>,
+    known: &Known<'_>,
     last_host: &mut LastHost,
 ) -> Result<Head, ProtocolError> {
     let method = line.method;
@@ -181,8 +196,11 @@ fn judge(
         return Err(ProtocolError::ConnectUnsupported);
     }
     let target = target::read(bytes, line.target, line.path_end, &method)?;
-    let host = host(bytes, known.host, line.version, target.form, last_host)?;
-    let framing = framing::judge(known.length, known.coding, line.version)?;
+    let host = match known.host {
+        Sight::Once(value) if last_host.is(value) => Some(Span::within(bytes, value)),
+        other => host(bytes, other, line.version, target.form, last_host)?,
+    };
+    let framing = framing::judge(&known.length, &known.coding, line.version)?;
     known.check()?;
     let expects_continue = known.expects_continue(line.version)? && framing.has_body();
     if known.asks_for_other_web_socket(&method, line.version) {
@@ -190,7 +208,7 @@ fn judge(
     }
     Ok(Head {
         size,
-        method,
+        method: if IS_GET { Method::GET } else { method },
         target: line.target,
         form: target.form,
         path: target.path,
@@ -208,7 +226,7 @@ fn judge(
 // an invalid value, must be answered with 400. An empty value is what a client must send when its
 // target has no authority, which of ours is only `*`: RFC 9110 section 4.2.1 has a URI of http with
 // an empty host rejected.
-#[inline(always)]
+#[inline(never)]
 fn host(
     bytes: &[u8],
     host: Sight<&[u8]>,
@@ -217,7 +235,6 @@ fn host(
     last: &mut LastHost,
 ) -> Result<Option<Span>, ProtocolError> {
     match host {
-        Sight::Once(value) if last.is(value) => Ok(Some(Span::within(bytes, value))),
         Sight::Once([]) if form == TargetForm::Asterisk => Ok(None),
         Sight::Once(value) if is_authority(value) => {
             last.remember(value);

@@ -35,14 +35,14 @@ pub(super) fn read(
     path_end: u32,
     method: &Method,
 ) -> Result<Target, ProtocolError> {
-    match bytes[span.start as usize] {
-        b'/' => Ok(with_path(TargetForm::Origin, None, span, path_end)),
+    Ok(match bytes[span.start as usize] {
+        b'/' => with_path(TargetForm::Origin, None, span, path_end),
         // RFC 9112 section 3.2.4: asterisk-form is for OPTIONS only.
         b'*' if span.size() == 1 && *method == Method::OPTIONS => {
-            Ok(Target { form: TargetForm::Asterisk, path: span, query: None, authority: None })
+            Target { form: TargetForm::Asterisk, path: span, query: None, authority: None }
         }
-        _ => absolute(bytes, span, path_end),
-    }
+        _ => absolute(bytes, span, path_end)?,
+    })
 }
 
 // RFC 9112 section 3.2.2: a server must accept the absolute form, though only proxies are sent it.

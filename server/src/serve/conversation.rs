@@ -203,11 +203,12 @@ impl Conversation {
                 self.protocol.step(&bytes[*at..], &self.site.config.limits, fields)
             };
             match step {
+                // Not moved from where it was made: that would wait for the CPU's stores.
+                Step::Head(ref head) => return self.on_head(head, bytes, at, context),
                 Step::NeedMore { consumed } => {
                     *at += consumed;
                     return Some(if self.is_body_given_up() { Next::Close } else { Next::Read });
                 }
-                Step::Head(head) => return self.on_head(head, bytes, at, context),
                 Step::Data { skip, size } => {
                     let content = &bytes[*at + skip..*at + skip + size];
                     *at += skip + size;
@@ -233,7 +234,7 @@ impl Conversation {
 
     fn on_head(
         &mut self,
-        head: Head,
+        head: &Head,
         bytes: &mut [u8],
         at: &mut usize,
         context: &mut Context<'_>,
@@ -242,16 +243,16 @@ impl Conversation {
         self.head_since = None;
         let (before, rest) = bytes[*at..].split_at_mut(head.size);
         *at += head.size;
-        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(&head, before));
+        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(head, before));
         self.is_followed = !head.framing.has_body() && !rest.is_empty();
         if !head.framing.has_body() {
             let site = Rc::clone(&self.site);
             let fields = site.fields.borrow();
-            let answer = self.answer(&head, before, fields.spans(), Source::None, context);
+            let answer = self.answer(head, before, fields.spans(), Source::None, context);
             return self.after(answer);
         }
         self.is_body_of_head = head.method == Method::HEAD;
-        let (body_use, is_layered) = match self.body_use(&head, before) {
+        let (body_use, is_layered) = match self.body_use(head, before) {
             Ok(wanted) => wanted,
             Err(error) => {
                 self.refuse(error, before);
@@ -259,7 +260,7 @@ impl Conversation {
             }
         };
         match (body_use, head.framing) {
-            (BodyUse::Unused, _) => self.answer_without_body(&head, before, rest, context),
+            (BodyUse::Unused, _) => self.answer_without_body(head, before, rest, context),
             (BodyUse::Whole, Framing::Length(size)) if size <= rest.len() as u64 => {
                 let body = &mut rest[..size as usize];
                 *at += body.len();
@@ -267,20 +268,20 @@ impl Conversation {
                 let site = Rc::clone(&self.site);
                 let fields = site.fields.borrow();
                 let source = Source::Whole(body);
-                let answer = self.answer(&head, before, fields.spans(), source, context);
+                let answer = self.answer(head, before, fields.spans(), source, context);
                 self.after(answer)
             }
             // Nobody is to be asked before the rest of the body is received.
             (BodyUse::Whole, _) if !is_layered => {
-                self.ask_for_body(&head, rest);
+                self.ask_for_body(head, rest);
                 let pace = self.body_pace();
-                let collect = Collect::new(head, before, &self.site.fields.borrow(), pace);
+                let collect = Collect::new(head.clone(), before, &self.site.fields.borrow(), pace);
                 self.phase = Phase::Collect(collect);
                 None
             }
             // Middleware sees the head first; the chain collects the body once all have let it in.
             (BodyUse::Whole | BodyUse::Stream, _) => {
-                self.answer_with_stream(&head, before, rest, context)
+                self.answer_with_stream(head, before, rest, context)
             }
         }
     }
@@ -407,7 +408,7 @@ impl Conversation {
         let mut responder = Responder::new(&mut self.out, facts, common.start_now(&self.shard));
         let mut path = None;
         let found = find(&site.table, head, bytes, &mut path);
-        let Found { route, endpoint, params, path_rest } = found;
+        let Found { route, endpoint, ref params, path_rest } = found;
         let mut exchange = Exchange {
             head,
             bytes,

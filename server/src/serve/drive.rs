@@ -169,19 +169,35 @@ impl Conversation {
     }
 
     /// Waits for the next bytes, as long as the state of the conversation allows, and processes
-    /// them in the same poll, where they lie.
+    /// them in the same poll, where they lie; over again until there is something else to do.
     fn read(&mut self) -> impl Future<Output = Result<Next, Ended>> {
-        let mut wait = self.next_wait();
-        self.timer.arm(wait.deadline);
+        let mut wait = self.begin_wait();
         poll_fn(move |context| {
-            let received = match self.poll_receive(&mut wait, context) {
-                Poll::Ready(Ok(received)) => received,
-                Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
-                Poll::Pending => return Poll::Pending,
-            };
-            self.note_progress(received.len() as u64);
-            Poll::Ready(self.take_in(received, context))
+            loop {
+                let received = match self.poll_receive(&mut wait, context) {
+                    Poll::Ready(Ok(received)) => received,
+                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+                    Poll::Pending => return Poll::Pending,
+                };
+                // It is armed again as soon as the bytes are processed.
+                self.timer.prefetch();
+                self.note_progress(received.len() as u64);
+                match self.take_in(received, context) {
+                    Ok(Next::Read) => self.flush(),
+                    next => return Poll::Ready(next),
+                }
+                if self.stream.unsent_bytes() > self.site.config.unsent_bytes_max {
+                    return Poll::Ready(Ok(Next::Read));
+                }
+                wait = self.begin_wait();
+            }
         })
+    }
+
+    fn begin_wait(&mut self) -> Wait {
+        let wait = self.next_wait();
+        self.timer.arm(wait.deadline);
+        wait
     }
 
     /// Processes what was copied out before.
@@ -202,15 +218,21 @@ impl Conversation {
             drop(received);
             return Ok(self.process_input(context));
         }
-        let (used, next) = self.process(&mut received, context);
-        match &next {
+        let processed = self.process(&mut received, context);
+        let used = processed.0;
+        match &processed.1 {
+            // Nearly always. Said anew and not moved, which would wait for the CPU's stores.
+            Next::Read => {
+                self.keep(&received[used..]);
+                return Ok(Next::Read);
+            }
             Next::Call(Pending { channel: Some(channel), .. }) if used < received.len() => {
                 received.skip(used);
                 self.feed_received(channel, received)?;
             }
             _ => self.keep(&received[used..]),
         }
-        Ok(next)
+        Ok(processed.1)
     }
 
     fn process_input(&mut self, context: &mut Context<'_>) -> Next {

@@ -101,32 +101,30 @@ impl Connection {
                 return Step::NeedMore { consumed: 0 };
             }
             if head::is_get(input, limits) {
-                return self.look_at_get(input, limits, fields);
+                return self.look_at::<true>(input, 0, limits, fields);
             }
         }
-        self.other_step(input, limits, fields).unwrap_or_else(|error| self.refuse(error))
+        self.other_step(input, limits, fields)
     }
 
     #[inline(never)]
-    fn other_step(
-        &mut self,
-        input: &[u8],
-        limits: &Limits,
-        fields: &mut Fields,
-    ) -> Result<Step, ProtocolError> {
-        let step = match &mut self.state {
+    fn other_step(&mut self, input: &[u8], limits: &Limits, fields: &mut Fields) -> Step {
+        match &mut self.state {
             State::Between => self.first_look(input, limits, fields),
-            State::Head(_) => self.next_look(input, 0, limits, fields),
-            State::Length { remaining: 0 } => Ok(Step::End { consumed: 0 }),
-            State::Length { remaining } => Ok(content(remaining, input.len())),
-            State::Chunked(chunked) => chunked.step(input, limits, fields),
-            State::Refused(error) => Err(*error),
-            State::Closed => Ok(Step::Closed),
-        }?;
-        if let Step::End { consumed } = step {
-            self.end_body(consumed, fields);
+            State::Head(_) => {
+                let step = self.next_look(input, 0, limits, fields);
+                step.unwrap_or_else(|error| self.refuse(error))
+            }
+            State::Length { remaining: 0 } => self.end_body(0, fields),
+            State::Length { remaining } => content(remaining, input.len()),
+            State::Chunked(chunked) => match chunked.step(input, limits, fields) {
+                Ok(Step::End { consumed }) => self.end_body(consumed, fields),
+                Ok(step) => step,
+                Err(error) => self.refuse(error),
+            },
+            State::Refused(error) => Step::Refused(*error),
+            State::Closed => Step::Closed,
         }
-        Ok(step)
     }
 
     /// Bounds the body of the request whose head was just returned, in bytes of content.
@@ -200,43 +198,41 @@ impl Connection {
         matches!(self.state, State::Length { .. } | State::Chunked(_))
     }
 
-    /// The common case: a whole and well-formed head of a GET, read in one pass.
+    /// The common case: a whole and well-formed head, read in one pass.
     #[inline(always)]
-    fn look_at_get(&mut self, input: &[u8], limits: &Limits, fields: &mut Fields) -> Step {
-        match head::read::<true>(input, 0, limits, fields) {
+    fn look_at<const IS_GET: bool>(
+        &mut self,
+        input: &[u8],
+        start: usize,
+        limits: &Limits,
+        fields: &mut Fields,
+    ) -> Step {
+        match head::read::<IS_GET>(input, start, limits, fields) {
             Reading::Accepted(head) => self.accept(head),
             Reading::Refused(error) => self.refuse(error),
             Reading::Uncertain => {
                 self.state = State::Head(Scanner::head());
-                let step = self.next_look(input, 0, limits, fields);
+                let step = self.next_look(input, start, limits, fields);
                 step.unwrap_or_else(|error| self.refuse(error))
             }
         }
     }
 
-    /// The same for every method, and with empty lines before it.
-    fn first_look(
-        &mut self,
-        input: &[u8],
-        limits: &Limits,
-        fields: &mut Fields,
-    ) -> Result<Step, ProtocolError> {
+    /// A head of any method, perhaps with empty lines before it.
+    #[inline(always)]
+    fn first_look(&mut self, input: &[u8], limits: &Limits, fields: &mut Fields) -> Step {
         let start = match input.first() {
-            None => return Ok(Step::NeedMore { consumed: 0 }),
-            Some(b'\r') => self.skip_blank_lines(input)?,
+            None => return Step::NeedMore { consumed: 0 },
+            Some(b'\r') => match self.skip_blank_lines(input) {
+                Ok(start) => start,
+                Err(error) => return self.refuse(error),
+            },
             Some(_) => 0,
         };
         if matches!(input.get(start), None | Some(b'\r')) {
-            return Ok(Step::NeedMore { consumed: start });
+            return Step::NeedMore { consumed: start };
         }
-        match head::read::<false>(input, start, limits, fields) {
-            Reading::Accepted(head) => Ok(self.accept(head)),
-            Reading::Refused(error) => Err(error),
-            Reading::Uncertain => {
-                self.state = State::Head(Scanner::head());
-                self.next_look(input, start, limits, fields)
-            }
-        }
+        self.look_at::<false>(input, start, limits, fields)
     }
 
     /// The uncommon case: a head that is split or malformed. Only new bytes are scanned, and the
@@ -292,13 +288,14 @@ impl Connection {
         Step::Head(head)
     }
 
-    fn end_body(&mut self, consumed: usize, fields: &mut Fields) {
+    fn end_body(&mut self, consumed: usize, fields: &mut Fields) -> Step {
         // Only a chunked body has something to consume at its end; what the scratch holds for any
         // other body are the trailers of a stranger.
         if consumed == 0 {
             fields.start_trailers();
         }
         self.state = if self.closes { State::Closed } else { State::Between };
+        Step::End { consumed }
     }
 
     #[cold]

@@ -1,6 +1,7 @@
 """Builds a subject and says which versions it has."""
 
 import hashlib
+import os
 import pathlib
 import re
 import subprocess
@@ -26,7 +27,8 @@ def build(subject: Subject, place: Place) -> None:
     if requirements := subject.build.get("python"):
         environment(subject.folder / requirements, place.build_folder(subject.name))
     if command := subject.build.get("command"):
-        run([fill(word, values) for word in command])
+        # The Rust peers are a workspace of their own, which would have a target folder of its own.
+        run([fill(word, values) for word in command], {"CARGO_TARGET_DIR": str(place.target)})
     subject.versions = versions(subject, place)
 
 
@@ -42,12 +44,12 @@ def environment(requirements: pathlib.Path, folder: pathlib.Path) -> None:
     mark.write_text(digest)
 
 
-def run(command: list) -> None:
+def run(command: list, variables: dict | None = None) -> None:
     try:
         # Builds yield to whatever else the machine is doing.
         outcome = subprocess.run(
             ["nice", "-n", "19", *command], capture_output=True, text=True, cwd=ROOT,
-            stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS_MAX,
+            stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS_MAX, env=os.environ | (variables or {}),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]}: {error}") from error

@@ -1,10 +1,10 @@
 """Load by `corelane-bench load`: closed loop and open loop, one shard."""
 
 import json
-import os
 import pathlib
 import subprocess
 
+from place import target_folder
 from scenario import Case
 from subject import ROOT
 
@@ -14,8 +14,7 @@ OPEN_LOOP_WARMUP = "500ms"
 
 
 def binary() -> pathlib.Path:
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / "corelane-bench"
+    return target_folder() / "release" / "corelane-bench"
 
 
 def is_there() -> bool:

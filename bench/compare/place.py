@@ -16,6 +16,14 @@ DATASET = ROOT / "examples" / "arena" / "dataset.json"
 FILE_SIZES = {"8k.bin": 8 << 10, "200k.bin": 200 << 10, "20m.bin": 20 << 20}
 
 
+def target_folder() -> pathlib.Path:
+    """Cargo's target folder for all that is built here, the peers' own workspace included.
+
+    As cargo takes it from the root: a relative one begins there.
+    """
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+
+
 @dataclasses.dataclass
 class Place:
     """The folders and the pins that all subjects of one comparison share."""
@@ -28,8 +36,7 @@ class Place:
 
     @classmethod
     def here(cls, server_cpu: int, load_cpu: int) -> "Place":
-        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        return cls(target, DATASET, server_cpu, load_cpu)
+        return cls(target_folder(), DATASET, server_cpu, load_cpu)
 
     def files(self) -> pathlib.Path:
         """The folder that file servers serve, with the same contents always.

@@ -30,7 +30,7 @@ impl Driver {
             size: connecting.address.len(),
         };
         if let Some(stream) = state.stream(key) {
-            stream.connecting = Some(connecting);
+            stream.seldom().connecting = Some(connecting);
             stream.in_flight += 1;
         }
         state.submit(Operation::Connect { socket, address }, Kind::Connect, key);
@@ -47,7 +47,7 @@ impl Driver {
         let Some(stream) = state.stream(key) else {
             return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ENOTCONN)));
         };
-        let Some(connecting) = &mut stream.connecting else {
+        let Some(connecting) = stream.connecting() else {
             return Poll::Ready(Ok(()));
         };
         match connecting.result {
@@ -57,7 +57,7 @@ impl Driver {
             }
             Some(result @ ..0) => Poll::Ready(Err(io::Error::from_raw_os_error(-result))),
             Some(_) => {
-                stream.connecting = None;
+                stream.seldom().connecting = None;
                 Poll::Ready(Ok(()))
             }
         }
@@ -77,7 +77,7 @@ impl Driver {
             return self.stats.stale_completions.add(1);
         };
         stream.in_flight -= 1;
-        if let Some(connecting) = &mut stream.connecting {
+        if let Some(connecting) = stream.connecting() {
             connecting.result = Some(completion.result);
             connecting.caller.wake();
         }

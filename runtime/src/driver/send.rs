@@ -57,14 +57,43 @@ impl SendBuffer {
     }
 }
 
-/// The sending side of a stream.
+/// The buffer that is being sent. It lies in the stream's slot, where most are the shard's own; the
+/// others, which are larger, have a box.
+#[derive(Debug)]
+enum Current {
+    Owned(Vec<u8>),
+    Other(Box<SendBuffer>),
+}
+
+impl From<SendBuffer> for Current {
+    fn from(buffer: SendBuffer) -> Current {
+        match buffer {
+            SendBuffer::Owned(bytes) => Current::Owned(bytes),
+            other => Current::Other(Box::new(other)),
+        }
+    }
+}
+
+impl Current {
+    fn size(&self) -> usize {
+        match self {
+            Current::Owned(bytes) => bytes.len(),
+            Current::Other(buffer) => buffer.size(),
+        }
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self, Current::Other(buffer) if matches!(**buffer, SendBuffer::File(_)))
+    }
+}
+
+/// The sending side of a stream, but for what waits behind the current buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
-    current: Option<SendBuffer>,
+    current: Option<Current>,
     /// Bytes of `current` that are sent, `0 <= sent <= current.len()`.
     sent: usize,
-    queued: VecDeque<SendBuffer>,
-    /// Bytes of `current` and `queued` that are not sent yet.
+    /// Bytes of `current` and of what is queued behind it that are not sent yet.
     unsent_bytes: usize,
     /// Bytes sent since the stream was opened; what a minimum rate is measured by.
     sent_bytes: u64,
@@ -78,28 +107,44 @@ impl Sending {
         self.current.is_none()
     }
 
-    pub(super) fn drop_queued(&mut self) {
-        self.queued.clear();
-        self.unsent_bytes = self.current_left();
-    }
-
     /// Bytes of the current buffer that are not sent yet.
     fn current_left(&self) -> usize {
         self.current.as_ref().map_or(0, |buffer| buffer.size() - self.sent)
     }
 
-    /// Appends to the last queued buffer where that saves a send; else queues the buffer itself.
-    /// Gives back the buffer that is not needed any more.
-    fn queue(&mut self, buffer: SendBuffer) -> Option<SendBuffer> {
-        if let Some(SendBuffer::Owned(last)) = self.queued.back_mut()
-            && !matches!(buffer, SendBuffer::File(_))
-            && last.len() + buffer.size() <= APPEND_BYTES_MAX
-        {
-            last.extend_from_slice(buffer.bytes());
-            return Some(buffer);
+    fn is_file(&self) -> bool {
+        self.current.as_ref().is_some_and(Current::is_file)
+    }
+}
+
+/// Appends to the last queued buffer where that saves a send; else queues the buffer itself. Gives
+/// back the buffer that is not needed any more.
+fn queue(queued: &mut VecDeque<SendBuffer>, buffer: SendBuffer) -> Option<SendBuffer> {
+    if let Some(SendBuffer::Owned(last)) = queued.back_mut()
+        && !matches!(buffer, SendBuffer::File(_))
+        && last.len() + buffer.size() <= APPEND_BYTES_MAX
+    {
+        last.extend_from_slice(buffer.bytes());
+        return Some(buffer);
+    }
+    queued.push_back(buffer);
+    None
+}
+
+impl StreamSlot {
+    /// Drops what waits behind the current buffer.
+    pub(super) fn drop_queued(&mut self) {
+        if let Some(seldom) = &mut self.seldom {
+            seldom.queued.clear();
         }
-        self.queued.push_back(buffer);
-        None
+        self.sending.unsent_bytes = self.sending.current_left();
+    }
+
+    /// The current buffer is sent: the next one takes its place.
+    fn next_current(&mut self) -> Option<Current> {
+        let next = self.seldom.as_mut().and_then(|seldom| seldom.queued.pop_front());
+        self.sending.sent = 0;
+        std::mem::replace(&mut self.sending.current, next.map(Current::from))
     }
 }
 
@@ -118,12 +163,12 @@ impl Driver {
         let sending = &mut stream.sending;
         sending.unsent_bytes += buffer.size();
         if sending.current.is_none() {
-            sending.current = Some(buffer);
+            sending.current = Some(Current::from(buffer));
             sending.sent = 0;
             return submit_rest(state, key, false);
         }
         let is_file = matches!(buffer, SendBuffer::File(_));
-        let unneeded = sending.queue(buffer);
+        let unneeded = queue(&mut stream.seldom().queued, buffer);
         state.awaits_sends = true;
         if is_file {
             send_with_next(&mut state.operations, key);
@@ -141,19 +186,21 @@ impl Driver {
         context: &Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.state();
-        let Some(StreamSlot { sending, writer, .. }) = state.stream(key) else {
+        let Some(stream) = state.stream(key) else {
             return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ENOTCONN)));
         };
-        if let Some(errno) = sending.failure {
+        if let Some(errno) = stream.sending.failure {
             return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
         }
-        if sending.unsent_bytes <= unsent_bytes_max {
-            writer.settle();
+        if stream.sending.unsent_bytes <= unsent_bytes_max {
+            if let Some(seldom) = &mut stream.seldom {
+                seldom.writer.settle();
+            }
             return Poll::Ready(Ok(()));
         }
-        writer.wait(context);
+        stream.seldom().writer.wait(context);
         // Of a file the end is always told.
-        if !matches!(sending.current, Some(SendBuffer::File(_))) {
+        if !stream.sending.is_file() {
             state.awaits_sends = true;
         }
         Poll::Pending
@@ -163,8 +210,8 @@ impl Driver {
     pub(crate) fn poll_broken(&self, key: SlotKey, context: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         match state.stream(key) {
-            Some(StreamSlot { sending, writer, .. }) if sending.failure.is_none() => {
-                writer.wait(context);
+            Some(stream) if stream.sending.failure.is_none() => {
+                stream.seldom().writer.wait(context);
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -218,22 +265,22 @@ impl Driver {
         sending.sent += size;
         sending.sent_bytes += size as u64;
         sending.unsent_bytes -= size;
-        stream.writer.wake();
+        if let Some(seldom) = &mut stream.seldom {
+            seldom.writer.wake();
+        }
         if sending.current_left() > 0 && !is_made(Mutation::PartialSendDropped) {
             // Of a file one turn sends only so much: after that there may be room.
-            let is_file = matches!(sending.current, Some(SendBuffer::File(_)));
-            let waits = !is_file || size < sendfile::BYTES_MAX;
+            let waits = !sending.is_file() || size < sendfile::BYTES_MAX;
             self.stats.partial_sends.add(u64::from(waits));
             return submit_rest(state, key, waits);
         }
-        let done = std::mem::replace(&mut sending.current, sending.queued.pop_front());
-        sending.sent = 0;
-        let is_last = sending.current.is_none();
-        if is_last && sending.shutdown_when_sent {
+        let done = stream.next_current();
+        let is_last = stream.sending.current.is_none();
+        if is_last && stream.sending.shutdown_when_sent {
             let socket = stream.descriptor;
             state.shutdowns.push((socket, Half::Write));
         }
-        if let Some(SendBuffer::Owned(buffer)) = done {
+        if let Some(Current::Owned(buffer)) = done {
             state.recycle(&self.bounds, buffer);
         }
         if !is_last {
@@ -260,8 +307,10 @@ impl Driver {
         sending.failure = Some(errno);
         sending.current = None;
         sending.sent = 0;
-        sending.drop_queued();
-        stream.writer.wake();
+        stream.drop_queued();
+        if let Some(seldom) = &mut stream.seldom {
+            seldom.writer.wake();
+        }
         stream.reader.wake();
     }
 }
@@ -296,17 +345,21 @@ fn submit_rest(state: &mut State, key: SlotKey, waits: bool) {
         return;
     };
     let (socket, sent) = (stream.descriptor, stream.sending.sent);
+    let send = |bytes: &[u8]| {
+        let (bytes, more) = (BytesPointer::new(&bytes[sent..]), false);
+        (Operation::Send { socket, bytes, waits, more }, Kind::Send)
+    };
     let (operation, kind) = match current {
-        SendBuffer::File(_) if waits => (Operation::Writable { socket }, Kind::Writable),
-        SendBuffer::File(FileRange { file, offset, size }) => {
-            let (offset, file) = (offset + sent as u64, Descriptor(file.as_raw_fd()));
-            let size = (size - sent).min(sendfile::BYTES_MAX) as u32;
-            (Operation::SendFile { socket, file, offset, size }, Kind::Send)
-        }
-        buffer => {
-            let (bytes, more) = (BytesPointer::new(&buffer.bytes()[sent..]), false);
-            (Operation::Send { socket, bytes, waits, more }, Kind::Send)
-        }
+        Current::Owned(bytes) => send(bytes),
+        Current::Other(buffer) => match &**buffer {
+            SendBuffer::File(_) if waits => (Operation::Writable { socket }, Kind::Writable),
+            SendBuffer::File(FileRange { file, offset, size }) => {
+                let (offset, file) = (offset + sent as u64, Descriptor(file.as_raw_fd()));
+                let size = (size - sent).min(sendfile::BYTES_MAX) as u32;
+                (Operation::SendFile { socket, file, offset, size }, Kind::Send)
+            }
+            buffer => send(buffer.bytes()),
+        },
     };
     stream.in_flight += 1;
     state.submit(operation, kind, key);

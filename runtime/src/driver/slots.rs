@@ -11,7 +11,9 @@ pub(crate) struct SlotTable<T> {
     free: Vec<u32>,
 }
 
+/// Begins with a cache line: what is in it then lies in as few of them as can be.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry<T> {
     generation: u32,
     value: Option<T>,
@@ -82,6 +84,12 @@ mod tests {
         assert_eq!(table.find(first), None);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.find(second), Some(&mut 'b'));
+    }
+
+    /// A turn asks for the slots of all its connections: each line more is one to wait for.
+    #[test]
+    fn a_stream_takes_two_cache_lines() {
+        assert_eq!(size_of::<Entry<crate::driver::Slot>>(), 128);
     }
 
     #[test]

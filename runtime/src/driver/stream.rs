@@ -7,17 +7,19 @@
 //!                                                                          free
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 
 use super::buffers::BufferList;
 use super::connect::Connecting;
 use super::operation::{Half, SlotKey};
 use super::recv::Receiving;
-use super::send::Sending;
+use super::send::{SendBuffer, Sending};
 use super::{Driver, Interest, Slot, State};
 use crate::mutation::{Mutation, is_made};
 use crate::world::Descriptor;
 
+/// What is looked at for each request; with its generation it takes two cache lines.
 pub(crate) struct StreamSlot {
     pub(crate) descriptor: Descriptor,
     /// Operations that will still complete.
@@ -30,11 +32,20 @@ pub(crate) struct StreamSlot {
     pub(crate) receive_end: Option<i32>,
     /// Received and not yet read, in pool buffers; at most one turn old.
     pub(crate) received: BufferList,
-    /// Received and not yet read, copied out; older than everything in `received`.
-    pub(crate) unread: Vec<u8>,
     pub(crate) reader: Interest,
     pub(crate) sending: Sending,
+    pub(crate) seldom: Option<Box<Seldom>>,
+}
+
+/// What most streams never have. One that has had it keeps the place.
+#[derive(Default)]
+pub(crate) struct Seldom {
+    /// Received and not yet read, copied out; older than everything in `received`.
+    pub(crate) unread: Vec<u8>,
+    /// What is sent behind the current buffer.
+    pub(crate) queued: VecDeque<SendBuffer>,
     pub(crate) writer: Interest,
+    /// Boxed, since its address lies there and the kernel reads it.
     pub(crate) connecting: Option<Box<Connecting>>,
 }
 
@@ -48,12 +59,19 @@ impl StreamSlot {
             receiving: Receiving::Idle,
             receive_end: None,
             received: BufferList::EMPTY,
-            unread: Vec::new(),
             reader: Interest::default(),
             sending: Sending::default(),
-            writer: Interest::default(),
-            connecting: None,
+            seldom: None,
         }
+    }
+
+    pub(crate) fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// The connect that the stream begins with, where it is the one who connects.
+    pub(crate) fn connecting(&mut self) -> Option<&mut Connecting> {
+        self.seldom.as_mut()?.connecting.as_deref_mut()
     }
 
     /// The descriptor to close, once: when the owner let go and nothing is in flight.
@@ -108,14 +126,16 @@ impl Driver {
         };
         stream.is_closing = true;
         stream.received.clear(&self.pool);
-        stream.unread = Vec::new();
-        stream.sending.drop_queued();
+        stream.drop_queued();
+        if let Some(seldom) = &mut stream.seldom {
+            seldom.unread = Vec::new();
+        }
         if stream.in_flight > 0 {
             // `close` alone would neither end what is in flight nor send a FIN: the ring holds the
             // file. A shutdown ends receives and blocked sends, which then complete.
             state.shutdowns.push((stream.descriptor, Half::Both));
             state.awaits_sends = true;
-            if stream.connecting.is_some() {
+            if stream.connecting().is_some() {
                 self.cancel_connect(state, key);
             }
         }

@@ -23,31 +23,35 @@ const HANDED_OVER_BYTES_MIN: usize = 16 * 1024;
 impl Conversation {
     /// Waits for a running handler. Its body is fed to it as it asks for more; pipelined bytes are
     /// kept, up to a bound; a peer that goes away cancels it: the call is dropped.
-    pub(super) async fn wait_for(
+    pub(super) fn wait_for(
         &mut self,
         mut pending: Pending,
-    ) -> Result<(Rest, Option<Rc<Channel>>), Ended> {
+    ) -> impl Future<Output = Result<(Rest, Option<Rc<Channel>>), Ended>> {
         let mut pace = self.body_pace();
-        let rest = poll_fn(|context| {
-            loop {
-                if let Poll::Ready(rest) = self.poll_call(&mut pending, context) {
-                    return Poll::Ready(Ok(rest));
+        // Not an async function: its future would hold the call twice.
+        async move {
+            let rest = poll_fn(|context| {
+                loop {
+                    if let Poll::Ready(rest) = self.poll_call(&mut pending, context) {
+                        return Poll::Ready(Ok(rest));
+                    }
+                    match self.poll_request(&mut pending, &mut pace, context) {
+                        // The handler has something new to look at.
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
+                        Poll::Pending => return Poll::Pending,
+                    }
                 }
-                match self.poll_request(&mut pending, &mut pace, context) {
-                    // The handler has something new to look at.
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await?;
-        let (channel, awaits_continue) = (pending.channel.take(), pending.awaits_continue);
-        // The handler, and what it holds of the body, is gone before it is asked who still reads.
-        drop(pending);
-        let channel =
-            channel.and_then(|channel| self.keep_feeding(&rest, channel, awaits_continue));
-        Ok((rest, channel))
+            })
+            .await?;
+            let (channel, awaits_continue) = (pending.channel.take(), pending.awaits_continue);
+            // The handler, and what it holds of the body, is gone before it is asked who still
+            // reads.
+            drop(pending);
+            let channel =
+                channel.and_then(|channel| self.keep_feeding(&rest, channel, awaits_continue));
+            Ok((rest, channel))
+        }
     }
 
     /// Moves what the running handler waits for of its request.

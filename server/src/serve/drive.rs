@@ -148,10 +148,10 @@ impl Conversation {
                     self.shard.yield_now().await;
                     self.go_on().await
                 }
-                Next::Call(pending) => match self.wait_for(pending).await? {
-                    (Rest::Nothing, _) => self.go_on().await,
-                    (rest, channel) => Next::Rest(rest, channel),
-                },
+                Next::Call(pending) => {
+                    let (rest, channel) = self.wait_for(pending).await?;
+                    Next::Rest(rest, channel)
+                }
                 Next::Rest(Rest::Stream { stream, coding }, channel) => {
                     // Boxed, so that a connection without a stream has no room for one.
                     Box::pin(self.stream_out(stream, coding, channel)).await?;

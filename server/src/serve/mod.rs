@@ -228,6 +228,6 @@ mod tests {
             size_of::<F>()
         }
         let size = size_of::<Conversation>() + size_of_future(Conversation::drive);
-        assert!(size <= 568, "{size} bytes");
+        assert!(size <= 520, "{size} bytes");
     }
 }

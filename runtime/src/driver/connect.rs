@@ -30,7 +30,7 @@ impl Driver {
             size: connecting.address.len(),
         };
         if let Some(stream) = state.stream(key) {
-            stream.seldom().connecting = Some(connecting);
+            stream.cold().connecting = Some(connecting);
             stream.in_flight += 1;
         }
         state.submit(Operation::Connect { socket, address }, Kind::Connect, key);
@@ -57,7 +57,7 @@ impl Driver {
             }
             Some(result @ ..0) => Poll::Ready(Err(io::Error::from_raw_os_error(-result))),
             Some(_) => {
-                stream.seldom().connecting = None;
+                stream.cold().connecting = None;
                 Poll::Ready(Ok(()))
             }
         }

@@ -15,7 +15,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::buffers::{BufferId, BufferList, Received};
+use super::buffers::{BufferId, Received};
 use super::operation::{Kind, Operation, SlotKey, Token};
 use super::stream::StreamSlot;
 use super::{Driver, State};
@@ -64,10 +64,10 @@ impl Driver {
     }
 
     fn next_received(&self, stream: &mut StreamSlot) -> Option<Received> {
-        if let Some(seldom) = &mut stream.seldom
-            && !seldom.unread.is_empty()
+        if let Some(cold) = &mut stream.cold
+            && !cold.unread.is_empty()
         {
-            return Some(Received::copied(std::mem::take(&mut seldom.unread)));
+            return Some(Received::copied(std::mem::take(&mut cold.unread)));
         }
         let buffer = stream.received.pop(&self.pool)?;
         Some(Received::new(Rc::clone(&self.pool), buffer))
@@ -129,9 +129,8 @@ impl Driver {
         let Some(stream) = state.stream(key) else {
             return;
         };
-        let mut received = std::mem::replace(&mut stream.received, BufferList::EMPTY);
-        let unread = &mut stream.seldom().unread;
-        received.copy_out(&self.pool, unread);
+        let unread = &mut stream.cold.get_or_insert_default().unread;
+        stream.received.copy_out(&self.pool, unread);
         let is_over = unread.len() > self.bounds.unread_bytes_max;
         if is_over && stream.receiving == Receiving::Armed {
             stream.receiving = Receiving::Cancelling;

@@ -134,17 +134,23 @@ fn queue(queued: &mut VecDeque<SendBuffer>, buffer: SendBuffer) -> Option<SendBu
 impl StreamSlot {
     /// Drops what waits behind the current buffer.
     pub(super) fn drop_queued(&mut self) {
-        if let Some(seldom) = &mut self.seldom {
-            seldom.queued.clear();
+        if let Some(cold) = &mut self.cold {
+            cold.queued.clear();
         }
         self.sending.unsent_bytes = self.sending.current_left();
     }
 
     /// The current buffer is sent: the next one takes its place.
     fn next_current(&mut self) -> Option<Current> {
-        let next = self.seldom.as_mut().and_then(|seldom| seldom.queued.pop_front());
+        let next = self.cold.as_mut().and_then(|cold| cold.queued.pop_front());
         self.sending.sent = 0;
         std::mem::replace(&mut self.sending.current, next.map(Current::from))
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(cold) = &mut self.cold {
+            cold.writer.wake();
+        }
     }
 }
 
@@ -168,7 +174,7 @@ impl Driver {
             return submit_rest(state, key, false);
         }
         let is_file = matches!(buffer, SendBuffer::File(_));
-        let unneeded = queue(&mut stream.seldom().queued, buffer);
+        let unneeded = queue(&mut stream.cold().queued, buffer);
         state.awaits_sends = true;
         if is_file {
             send_with_next(&mut state.operations, key);
@@ -193,12 +199,12 @@ impl Driver {
             return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
         }
         if stream.sending.unsent_bytes <= unsent_bytes_max {
-            if let Some(seldom) = &mut stream.seldom {
-                seldom.writer.settle();
+            if let Some(cold) = &mut stream.cold {
+                cold.writer.settle();
             }
             return Poll::Ready(Ok(()));
         }
-        stream.seldom().writer.wait(context);
+        stream.cold().writer.wait(context);
         // Of a file the end is always told.
         if !stream.sending.is_file() {
             state.awaits_sends = true;
@@ -211,7 +217,7 @@ impl Driver {
         let mut state = self.state();
         match state.stream(key) {
             Some(stream) if stream.sending.failure.is_none() => {
-                stream.seldom().writer.wait(context);
+                stream.cold().writer.wait(context);
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -261,13 +267,11 @@ impl Driver {
         let Some(stream) = state.stream(key) else {
             return;
         };
+        stream.wake_writer();
         let sending = &mut stream.sending;
         sending.sent += size;
         sending.sent_bytes += size as u64;
         sending.unsent_bytes -= size;
-        if let Some(seldom) = &mut stream.seldom {
-            seldom.writer.wake();
-        }
         if sending.current_left() > 0 && !is_made(Mutation::PartialSendDropped) {
             // Of a file one turn sends only so much: after that there may be room.
             let waits = !sending.is_file() || size < sendfile::BYTES_MAX;
@@ -308,9 +312,7 @@ impl Driver {
         sending.current = None;
         sending.sent = 0;
         stream.drop_queued();
-        if let Some(seldom) = &mut stream.seldom {
-            seldom.writer.wake();
-        }
+        stream.wake_writer();
         stream.reader.wake();
     }
 }

@@ -34,18 +34,18 @@ pub(crate) struct StreamSlot {
     pub(crate) received: BufferList,
     pub(crate) reader: Interest,
     pub(crate) sending: Sending,
-    pub(crate) seldom: Option<Box<Seldom>>,
+    pub(crate) cold: Option<Box<Cold>>,
 }
 
 /// What most streams never have. One that has had it keeps the place.
 #[derive(Default)]
-pub(crate) struct Seldom {
+pub(crate) struct Cold {
     /// Received and not yet read, copied out; older than everything in `received`.
     pub(crate) unread: Vec<u8>,
     /// What is sent behind the current buffer.
     pub(crate) queued: VecDeque<SendBuffer>,
     pub(crate) writer: Interest,
-    /// Boxed, since its address lies there and the kernel reads it.
+    /// Boxed: an address is as large as the rest, and few streams connect.
     pub(crate) connecting: Option<Box<Connecting>>,
 }
 
@@ -61,17 +61,17 @@ impl StreamSlot {
             received: BufferList::EMPTY,
             reader: Interest::default(),
             sending: Sending::default(),
-            seldom: None,
+            cold: None,
         }
     }
 
-    pub(crate) fn seldom(&mut self) -> &mut Seldom {
-        self.seldom.get_or_insert_default()
+    pub(crate) fn cold(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
     }
 
     /// The connect that the stream begins with, where it is the one who connects.
     pub(crate) fn connecting(&mut self) -> Option<&mut Connecting> {
-        self.seldom.as_mut()?.connecting.as_deref_mut()
+        self.cold.as_mut()?.connecting.as_deref_mut()
     }
 
     /// The descriptor to close, once: when the owner let go and nothing is in flight.
@@ -127,8 +127,8 @@ impl Driver {
         stream.is_closing = true;
         stream.received.clear(&self.pool);
         stream.drop_queued();
-        if let Some(seldom) = &mut stream.seldom {
-            seldom.unread = Vec::new();
+        if let Some(cold) = &mut stream.cold {
+            cold.unread = Vec::new();
         }
         if stream.in_flight > 0 {
             // `close` alone would neither end what is in flight nor send a FIN: the ring holds the

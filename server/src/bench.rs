@@ -32,7 +32,7 @@ impl Table {
 
     /// How many parameters the path has, for the handler that was found.
     pub fn find(&self, method: &Method, path: &str) -> usize {
-        self.table.find(method, path).params.len()
+        self.table.find(method, path, &mut None).params.len()
     }
 }
 

@@ -57,6 +57,7 @@ mod proxy;
 mod records;
 mod response;
 mod router;
+mod same;
 mod serve;
 mod server;
 mod state;

@@ -4,6 +4,8 @@
 //! copied once, JSON is serialised in place, and only what is large or not there yet (shared bytes,
 //! streams) is left for the connection to send behind the head.
 
+use std::mem;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
@@ -124,9 +126,11 @@ impl<'a> Responder<'a> {
     }
 
     /// The status that was written, whether the connection stays open, and what is left to send.
-    pub(crate) fn finish(self) -> (StatusCode, bool, Rest) {
+    ///
+    /// Called last, and yet not given the responder: that would be moved here for it, and is large.
+    pub(crate) fn finish(&mut self) -> (StatusCode, bool, Rest) {
         let status = self.written.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, self.facts.keeps_alive, self.rest)
+        (status, self.facts.keeps_alive, mem::replace(&mut self.rest, Rest::Nothing))
     }
 
     /// Overrides the status of what is written next.
@@ -285,12 +289,17 @@ impl<'a> Responder<'a> {
 
     /// The status that counts. An interim one is no answer: the peer would wait for the real one.
     /// RFC 9110 section 15: from 600 on there is none.
+    #[inline]
     fn final_status(&mut self, status: StatusCode) -> StatusCode {
         let status = self.status.take().unwrap_or(status);
+        if (200..600).contains(&status.as_u16()) { status } else { self.no_final_status(status) }
+    }
+
+    #[cold]
+    fn no_final_status(&self, status: StatusCode) -> StatusCode {
         let kind = match status.as_u16() {
-            200..600 => return status,
             ..200 => "an interim status",
-            600.. => "a status that HTTP does not have",
+            _ => "a status that HTTP does not have",
         };
         tracing::error!(%status, route = route(), "a handler answered with {kind}");
         StatusCode::INTERNAL_SERVER_ERROR
@@ -302,23 +311,35 @@ impl<'a> Responder<'a> {
         self.written = Some(status);
         self.facts.keeps_alive &= !self.facts.closes_unread;
         let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
-        let headers = self.headers.take().map(|headers| self.obeyed(headers, status, rule));
+        if self.headers.is_some() {
+            self.head_with_fields(status, content_type, rule);
+            return rule;
+        }
         self.common.write(self.out, status);
-        let has = |name| headers.as_ref().is_some_and(|all| all.contains_key(name));
-        if has(header::UPGRADE) {
+        encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
+        if rule.may_have_length() {
+            content_type.write(self.out);
+        }
+        rule
+    }
+
+    /// The same, with the application's fields. Apart, so that no head without any moves their map.
+    #[inline(never)]
+    fn head_with_fields(&mut self, status: StatusCode, content_type: ContentType, rule: BodyRule) {
+        let headers = self.headers.take().unwrap_or_default();
+        let headers = self.obeyed(headers, status, rule);
+        self.common.write(self.out, status);
+        if headers.contains_key(header::UPGRADE) {
             encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
         } else {
             encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
         }
-        if !has(header::CONTENT_TYPE) && rule.may_have_length() {
-            self.out.extend_from_slice(content_type.line());
+        if !headers.contains_key(header::CONTENT_TYPE) && rule.may_have_length() {
+            content_type.write(self.out);
         }
-        if let Some(headers) = &headers {
-            for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
-                encode::field(self.out, name, value);
-            }
+        for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+            encode::field(self.out, name, value);
         }
-        rule
     }
 
     /// The application's fields, after the server has done what they ask of it.

@@ -1,6 +1,7 @@
 //! Where the fields of a head lie: reusable scratch that owns positions, never bytes.
 
 use super::limits::FIELD_COUNT_CAP;
+use crate::same::is_same;
 
 /// A range of the input: `start <= end`, both offsets from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl LastHost {
 
     #[inline]
     pub(super) fn is(&self, host: &[u8]) -> bool {
-        !host.is_empty() && self.0 == host
+        !host.is_empty() && is_same(&self.0, host)
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelane_runtime::{Activity, ConfigError, Shard};
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use http::Method;
 
 use super::{
@@ -14,6 +14,7 @@ use crate::error::BoxError;
 use crate::extract::{Params, Scope, States};
 use crate::handler::Endpoint;
 use crate::middleware::{Layer, Middleware, layered};
+use crate::same::is_same;
 use crate::state::{MadeState, Reach};
 
 /// One path's endpoints on one shard.
@@ -22,20 +23,43 @@ pub(crate) struct Route {
     /// What a stall in one of its handlers is logged as.
     pub(crate) activity: Activity,
     pub(crate) states: Rc<States>,
-    endpoints: Vec<(Method, Rc<dyn Endpoint>)>,
+    endpoints: Endpoints,
     /// For every other method.
     fallback: Rc<dyn Endpoint>,
 }
 
 impl Route {
+    #[inline]
     fn endpoint(&self, method: &Method) -> &Rc<dyn Endpoint> {
-        let find = |wanted: &Method| {
-            self.endpoints.iter().find(|(known, _)| known == wanted).map(|(_, endpoint)| endpoint)
-        };
+        self.endpoints.of(method).unwrap_or(&self.fallback)
+    }
+}
+
+/// What answers each method of a path.
+#[derive(Default)]
+struct Endpoints {
+    /// Most requests are for this one, and need not look at the methods of the others.
+    get: Option<Rc<dyn Endpoint>>,
+    others: Vec<(Method, Rc<dyn Endpoint>)>,
+}
+
+impl Endpoints {
+    fn insert(&mut self, method: Method, endpoint: Rc<dyn Endpoint>) {
+        match method {
+            Method::GET => self.get = Some(endpoint),
+            _ => self.others.push((method, endpoint)),
+        }
+    }
+
+    #[inline]
+    fn of(&self, method: &Method) -> Option<&Rc<dyn Endpoint>> {
+        if *method == Method::GET {
+            return self.get.as_ref();
+        }
+        let other = self.others.iter().find(|(known, _)| known == method);
         // RFC 9110 section 9.3.2: HEAD is GET without the content.
-        let found = find(method)
-            .or_else(|| if *method == Method::HEAD { find(&Method::GET) } else { None });
-        found.unwrap_or(&self.fallback)
+        let head = || self.get.as_ref().filter(|_| *method == Method::HEAD);
+        other.map(|(_, endpoint)| endpoint).or_else(head)
     }
 }
 
@@ -43,7 +67,7 @@ impl Route {
 pub(crate) struct Found<'r> {
     pub(crate) route: &'r Route,
     pub(crate) endpoint: &'r Rc<dyn Endpoint>,
-    pub(crate) params: Params<'r>,
+    pub(crate) params: &'r Params<'r>,
     /// Where the path behind the prefix of a nested router's fallback starts.
     pub(crate) path_rest: usize,
 }
@@ -52,7 +76,7 @@ pub(crate) struct Found<'r> {
 pub(crate) struct Table {
     /// Those without parameters, by their path: most requests are for one of them, and need no
     /// more than one look.
-    exact: HashMap<Box<[u8]>, Rc<Route>>,
+    exact: Exact<Rc<Route>>,
     routes: matchit::Router<Rc<Route>>,
     /// Fallbacks of nested routers, by their prefix.
     fallbacks: matchit::Router<Rc<Route>>,
@@ -66,16 +90,22 @@ impl Table {
     /// The route whose path this is, octet by octet, without parameters.
     #[inline]
     pub(crate) fn find_exact(&self, method: &Method, path: &[u8]) -> Option<Found<'_>> {
-        let route = self.exact.get(path)?;
+        let route = self.exact.get(&Octets(path))?;
         let endpoint = route.endpoint(method);
-        Some(Found { route, endpoint, params: Params::NONE, path_rest: 0 })
+        Some(Found { route, endpoint, params: &Params::NONE, path_rest: 0 })
     }
 
-    /// For a [normalized](super::normalize) path.
-    pub(crate) fn find<'r>(&'r self, method: &Method, path: &'r str) -> Found<'r> {
+    /// For a [normalized](super::normalize) path. `params` keeps the values of its parameters,
+    /// where the path of the route has any.
+    pub(crate) fn find<'r>(
+        &'r self,
+        method: &Method,
+        path: &'r str,
+        params: &'r mut Option<Params<'r>>,
+    ) -> Found<'r> {
         if let Ok(matched) = self.routes.at(path) {
             let endpoint = matched.value.endpoint(method);
-            let params = Params::Matched(matched.params);
+            let params = params.insert(Params::Matched(matched.params));
             return Found { route: matched.value, endpoint, params, path_rest: 0 };
         }
         let (route, path_rest) = match self.fallbacks.at(path) {
@@ -87,7 +117,7 @@ impl Table {
             }
             Err(_) => (&self.not_found, 0),
         };
-        Found { route, endpoint: &route.fallback, params: Params::NONE, path_rest }
+        Found { route, endpoint: &route.fallback, params: &Params::NONE, path_rest }
     }
 
     /// What the server's own answers are counted as.
@@ -98,7 +128,7 @@ impl Table {
     /// For `OPTIONS *`.
     pub(crate) fn whole_server(&self) -> Found<'_> {
         let route = &self.whole_server;
-        Found { route, endpoint: &route.fallback, params: Params::NONE, path_rest: 0 }
+        Found { route, endpoint: &route.fallback, params: &Params::NONE, path_rest: 0 }
     }
 
     /// Makes the states of the routers, then the endpoints, and checks that each has what it needs.
@@ -133,7 +163,21 @@ impl Router {
 }
 
 /// Routes by their patterns, and those of them by their path that have no parameters.
-type Patterns<T> = (matchit::Router<T>, HashMap<Box<[u8]>, T>);
+type Patterns<T> = (matchit::Router<T>, Exact<T>);
+
+/// Values by the octets of a path.
+type Exact<T> = HashMap<Box<[u8]>, T>;
+
+/// The octets of a path that is looked for.
+#[derive(Hash)]
+struct Octets<'a>(&'a [u8]);
+
+impl Equivalent<Box<[u8]>> for Octets<'_> {
+    #[inline]
+    fn equivalent(&self, known: &Box<[u8]>) -> bool {
+        is_same(self.0, known)
+    }
+}
 
 /// The table of routes by their patterns, with those that the policy about slashes adds.
 fn patterns<'p, T: Clone>(
@@ -141,7 +185,7 @@ fn patterns<'p, T: Clone>(
     slash: TrailingSlash,
     mut redirect: impl FnMut() -> T,
 ) -> Result<Patterns<T>, String> {
-    let (mut table, mut exact) = (matchit::Router::new(), HashMap::new());
+    let (mut table, mut exact) = (matchit::Router::new(), Exact::new());
     let mut others = Vec::new();
     for (path, route) in routes {
         pattern::check(path)?;
@@ -165,7 +209,7 @@ fn patterns<'p, T: Clone>(
 }
 
 /// A path with an escape is left to the other table: it is looked up normalized there.
-fn insert_exact<T>(exact: &mut HashMap<Box<[u8]>, T>, path: &str, route: T) {
+fn insert_exact<T>(exact: &mut Exact<T>, path: &str, route: T) {
     if !path.contains(['{', '}', '%']) {
         exact.insert(path.as_bytes().into(), route);
     }
@@ -257,10 +301,10 @@ impl<'a> Builder<'a> {
     fn route(&mut self, plan: &RoutePlan) -> Result<Route, ConfigError> {
         let RoutePlan { path, methods, groups } = plan;
         let states = Rc::new(self.states(groups));
-        let mut endpoints = Vec::new();
+        let mut endpoints = Endpoints::default();
         for (method, plan) in &methods.endpoints {
             let place = format!("{method} {path}");
-            endpoints.push((method.clone(), self.endpoint(plan, &states, &place)?));
+            endpoints.insert(method.clone(), self.endpoint(plan, &states, &place)?);
         }
         let fallback = match &methods.fallback {
             Some(make) => make(),
@@ -278,15 +322,15 @@ impl<'a> Builder<'a> {
         let states = Rc::new(self.states(groups));
         let place = format!("the fallback of \"{prefix}\"");
         let fallback = self.endpoint(endpoint, &states, &place)?;
-        let (activity, endpoints) = (self.activity(place), Vec::new());
+        let (activity, endpoints) = (self.activity(place), Endpoints::default());
         Ok(Route { body_bytes_max: *body_bytes_max, activity, states, endpoints, fallback })
     }
 
     /// A route that the server answers itself.
     fn automatic(&mut self, name: &str, fallback: Rc<dyn Endpoint>) -> Route {
         let activity = self.activity(name.to_owned());
-        let states = Rc::default();
-        Route { body_bytes_max: None, activity, states, endpoints: Vec::new(), fallback }
+        let (states, endpoints) = (Rc::default(), Endpoints::default());
+        Route { body_bytes_max: None, activity, states, endpoints, fallback }
     }
 
     fn states(&self, groups: &[Group]) -> States {

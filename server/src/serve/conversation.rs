@@ -291,9 +291,9 @@ impl Conversation {
         if self.is_refused {
             return Ok((BodyUse::Unused, false));
         }
-        let mut path = None;
-        let config = &self.site.config;
-        let Found { route, endpoint, .. } = find(&self.site.table, head, bytes, &mut path);
+        let (mut path, mut params) = (None, None);
+        let (config, table) = (&self.site.config, &self.site.table);
+        let Found { route, endpoint, .. } = find(table, head, bytes, &mut path, &mut params);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
         Ok((endpoint.body_use(), endpoint.is_layered()))
     }
@@ -406,9 +406,9 @@ impl Conversation {
         }
         let mut common = site.common.borrow_mut();
         let mut responder = Responder::new(&mut self.out, facts, common.start_now(&self.shard));
-        let mut path = None;
-        let found = find(&site.table, head, bytes, &mut path);
-        let Found { route, endpoint, ref params, path_rest } = found;
+        let (mut path, mut params) = (None, None);
+        let found = find(&site.table, head, bytes, &mut path, &mut params);
+        let Found { route, endpoint, params, path_rest } = found;
         let mut exchange = Exchange {
             head,
             bytes,

@@ -24,7 +24,7 @@ use crate::response::Rest;
 use crate::stats::{ServerStats, Slow, class_of};
 
 /// An exchange whose answer is written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Finished {
     /// Its route: its index and, for people, its name.
     pub(super) route: Activity,
@@ -59,12 +59,12 @@ impl Conversation {
         self.site.stats.count_response(status);
         let bytes = answer_bytes(&self.out, start, rest);
         let began = self.began;
-        let mut finished = Finished { route, status, began, called, answered: None, bytes };
         if matches!(rest, Rest::Stream { .. }) {
-            finished.answered = Some(self.shard.now());
+            let answered = Some(self.shard.now());
+            let finished = Finished { route, status, began, called, answered, bytes };
             self.streamed = Some(Box::new(finished));
         } else {
-            self.finish(&finished);
+            self.finish(Finished { route, status, began, called, answered: None, bytes });
         }
     }
 
@@ -78,7 +78,7 @@ impl Conversation {
     /// The last piece was handed over.
     pub(super) fn note_last_piece(&mut self) {
         if let Some(finished) = self.streamed.take() {
-            self.finish(&finished);
+            self.finish(*finished);
         }
     }
 
@@ -89,10 +89,12 @@ impl Conversation {
         }
     }
 
-    fn finish(&mut self, finished: &Finished) {
+    #[inline(always)]
+    fn finish(&mut self, finished: Finished) {
         self.is_in_exchange = false;
+        let (status, bytes) = (finished.status, finished.bytes);
         self.site.tally.note(&self.shard, finished);
-        self.log_answer(finished.status, finished.bytes);
+        self.log_answer(status, bytes);
     }
 }
 
@@ -137,19 +139,32 @@ impl Tally {
         Tally { stats, slow_threshold, recorder, fresh, touched, began, late }
     }
 
-    fn note(&self, shard: &Shard, finished: &Finished) {
+    /// Most are fresh: of those nothing is kept, and nothing of them need be in one piece.
+    #[inline(always)]
+    fn note(&self, shard: &Shard, finished: Finished) {
         shard.ask_turn_end();
         if finished.began != shard.now() {
-            return self.late.borrow_mut().push(finished.clone());
+            return self.note_late(finished);
         }
         let index = self.index_of(finished.route);
         let fresh = &self.fresh[index];
         if !fresh.is_touched.replace(true) {
-            self.began.set(finished.began);
-            self.touched.borrow_mut().push(index);
+            self.note_first(index, finished.began);
         }
         let count = &fresh.counts[class_of(finished.status)];
         count.set(count.get() + 1);
+    }
+
+    /// The first one of its route in this turn.
+    #[inline(never)]
+    fn note_first(&self, route: usize, began: Moment) {
+        self.began.set(began);
+        self.touched.borrow_mut().push(route);
+    }
+
+    #[inline(never)]
+    fn note_late(&self, finished: Finished) {
+        self.late.borrow_mut().push(finished);
     }
 
     /// Those beyond the routes with figures of their own share the last one's.

@@ -157,12 +157,19 @@ fn entry<'a>(asked: &Asked<'a>, client: Option<IpAddr>, route: &'a str) -> Entry
 }
 
 impl Conversation {
-    /// The answer to the drafted request is whole.
+    /// The answer to the request is whole, which may be drafted.
+    #[inline]
     pub(super) fn log_answer(&mut self, status: StatusCode, bytes: u64) {
-        let Some(draft) = self.logged.draft.take() else { return };
+        if let Some(draft) = self.logged.draft.take() {
+            self.log_drafted(*draft, status, bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn log_drafted(&self, draft: Draft, status: StatusCode, bytes: u64) {
         let site = Rc::clone(&self.site);
         if let Some(recorder) = &site.tally.recorder {
-            self.record(recorder, *draft, status, bytes);
+            self.record(recorder, draft, status, bytes);
         }
     }
 

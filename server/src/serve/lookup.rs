@@ -2,22 +2,37 @@
 
 use std::borrow::Cow;
 
+use crate::extract::Params;
 use crate::http1::{Head, TargetForm};
 use crate::router::{Found, Table, normalize};
 
-/// Where a request goes; `path` keeps its path where it had to be normalized for that.
+/// Where a request goes; `path` keeps its path where it had to be normalized for that, and `params`
+/// the values of its parameters.
+#[inline]
 pub(super) fn find<'r, 'b: 'r>(
     table: &'r Table,
     head: &Head,
     bytes: &'b [u8],
     path: &'r mut Option<Cow<'b, str>>,
+    params: &'r mut Option<Params<'r>>,
 ) -> Found<'r> {
-    if let Some(found) = table.find_exact(&head.method, head.path(bytes)) {
-        return found;
+    match table.find_exact(&head.method, head.path(bytes)) {
+        Some(found) => found,
+        None => find_by_pattern(table, head, bytes, path, params),
     }
+}
+
+#[inline(never)]
+fn find_by_pattern<'r, 'b: 'r>(
+    table: &'r Table,
+    head: &Head,
+    bytes: &'b [u8],
+    path: &'r mut Option<Cow<'b, str>>,
+    params: &'r mut Option<Params<'r>>,
+) -> Found<'r> {
     match head.form {
         TargetForm::Asterisk => table.whole_server(),
-        _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes)))),
+        _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes))), params),
     }
 }
 

@@ -311,35 +311,23 @@ impl<'a> Responder<'a> {
         self.written = Some(status);
         self.facts.keeps_alive &= !self.facts.closes_unread;
         let rule = BodyRule::of(self.facts.is_head, status, self.facts.version);
-        if self.headers.is_some() {
-            self.head_with_fields(status, content_type, rule);
-            return rule;
-        }
+        let headers = self.headers.take().map(|headers| self.obeyed(headers, status, rule));
         self.common.write(self.out, status);
-        encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
-        if rule.may_have_length() {
-            content_type.write(self.out);
-        }
-        rule
-    }
-
-    /// The same, with the application's fields. Apart, so that no head without any moves their map.
-    #[inline(never)]
-    fn head_with_fields(&mut self, status: StatusCode, content_type: ContentType, rule: BodyRule) {
-        let headers = self.headers.take().unwrap_or_default();
-        let headers = self.obeyed(headers, status, rule);
-        self.common.write(self.out, status);
-        if headers.contains_key(header::UPGRADE) {
+        let has = |name| headers.as_ref().is_some_and(|all| all.contains_key(name));
+        if has(header::UPGRADE) {
             encode::connection_to_upgrade(self.out, self.facts.version, self.facts.keeps_alive);
         } else {
             encode::connection(self.out, self.facts.version, self.facts.keeps_alive);
         }
-        if !headers.contains_key(header::CONTENT_TYPE) && rule.may_have_length() {
+        if !has(header::CONTENT_TYPE) && rule.may_have_length() {
             content_type.write(self.out);
         }
-        for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
-            encode::field(self.out, name, value);
+        if let Some(headers) = &headers {
+            for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+                encode::field(self.out, name, value);
+            }
         }
+        rule
     }
 
     /// The application's fields, after the server has done what they ask of it.

@@ -25,20 +25,10 @@ pub(super) struct Known<'a> {
 
 impl<'a> Known<'a> {
     /// Notes one field. The size of the name tells the candidates apart before any comparison.
-    #[inline(always)]
+    #[inline]
     pub(super) fn note(&mut self, name: &[u8], value: &'a [u8]) {
-        /// A bit for each size of a name in `note_other`.
-        const SIZES: u32 = 1 << 6 | 1 << 7 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 17 | 1 << 21;
         match name.len() {
             4 if is(name, b"host") => self.host.see(value),
-            size if size < 32 && SIZES >> size & 1 != 0 => self.note_other(name, value),
-            _ => {}
-        }
-    }
-
-    #[inline(never)]
-    fn note_other(&mut self, name: &[u8], value: &'a [u8]) {
-        match name.len() {
             6 if is(name, b"expect") => self.note_expectation(value),
             7 if is(name, b"upgrade") => self.note_upgrade(value),
             10 if is(name, b"connection") => self.note_connection(value),

@@ -8,7 +8,6 @@ use crate::router::{Found, Table, normalize};
 
 /// Where a request goes; `path` keeps its path where it had to be normalized for that, and `params`
 /// the values of its parameters.
-#[inline]
 pub(super) fn find<'r, 'b: 'r>(
     table: &'r Table,
     head: &Head,
@@ -16,20 +15,9 @@ pub(super) fn find<'r, 'b: 'r>(
     path: &'r mut Option<Cow<'b, str>>,
     params: &'r mut Option<Params<'r>>,
 ) -> Found<'r> {
-    match table.find_exact(&head.method, head.path(bytes)) {
-        Some(found) => found,
-        None => find_by_pattern(table, head, bytes, path, params),
+    if let Some(found) = table.find_exact(&head.method, head.path(bytes)) {
+        return found;
     }
-}
-
-#[inline(never)]
-fn find_by_pattern<'r, 'b: 'r>(
-    table: &'r Table,
-    head: &Head,
-    bytes: &'b [u8],
-    path: &'r mut Option<Cow<'b, str>>,
-    params: &'r mut Option<Params<'r>>,
-) -> Found<'r> {
     match head.form {
         TargetForm::Asterisk => table.whole_server(),
         _ => table.find(&head.method, path.insert(normalize(path_of(head, bytes))), params),

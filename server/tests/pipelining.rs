@@ -3,10 +3,13 @@
 mod support;
 
 use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelane::{App, Body, Path, Response, get, post};
+use corelane::{App, Body, HeaderValue, Headers, Path, Response, ServerConfig, get, post};
+use http::header::CONNECTION;
 use support::{Client, TestServer, eventually, request};
 
 /// The size of the answers of a peer that reads none of them.
@@ -87,6 +90,72 @@ fn requests_and_answers_of_every_kind_keep_their_order() {
             assert_eq!(client.response().status, 404);
         }
     }
+    server.stop();
+}
+
+/// How often a handler that says so in its answers was called, and on which of them it closes.
+fn counting(closes_on: usize) -> App {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = move |Headers(headers): Headers| {
+        let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            let tag = headers.get("tag").map_or("", |tag| tag.to_str().expect("text"));
+            let mut response =
+                Response { body: format!("{call} {tag}").into(), ..Response::default() };
+            if call == closes_on {
+                response = response.with_header(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    app().route("/count", get(count))
+}
+
+/// A request that is the same as the one before it is not read again, but is answered like others;
+/// and one that only looks the same for long is not taken for it.
+#[test]
+fn requests_that_repeat_themselves_are_answered_one_by_one() {
+    for pipelined_max in [1, 3, 64] {
+        let set = |config: &mut ServerConfig| config.pipelined_max = pipelined_max;
+        let server = TestServer::start_with(counting(usize::MAX), set);
+        let mut client = server.connect();
+        let tags = [" a", " a", " a", "bb", " a", " a", "bb", "bb", " c", " c", " c", " c", " a"];
+        let tagged = |tag: &&str| request("GET", "/count", &format!("Tag:{tag}\r\n"));
+        let mut requests: Vec<_> = tags.iter().map(tagged).collect();
+        for n in [1, 1, 2, 2, 1] {
+            requests.push(support::get(&format!("/{n}")));
+        }
+        let mut calls = 0;
+        for pieces in [requests.concat().len(), 100, 17, 1] {
+            client.send_pieces(requests.concat().as_bytes().chunks(pieces));
+            for tag in tags.map(str::trim) {
+                calls += 1;
+                assert_eq!(client.response().text(), format!("{calls} {tag}"));
+            }
+            for n in [1, 1, 2, 2, 1] {
+                assert_eq!(client.response().text(), n.to_string());
+            }
+        }
+        assert_eq!(server.stats().requests.value(), 4 * requests.len() as u64);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_request_that_repeats_itself_is_not_answered_behind_the_last_answer() {
+    let server = TestServer::start(counting(3));
+    let mut client = server.connect();
+    client.send(support::get("/count").repeat(10));
+    for (call, closes) in [("1 ", false), ("2 ", false), ("3 ", true)] {
+        let response = client.response();
+        assert_eq!((response.text(), response.says_close()), (call, closes));
+    }
+    client.expect_closed();
+    let mut client = server.connect();
+    client.send(request("GET", "/count", "Connection: close\r\n").repeat(10));
+    assert_eq!(client.response().text(), "4 ");
+    client.expect_closed();
+    assert_eq!(server.stats().requests.value(), 4);
     server.stop();
 }
 

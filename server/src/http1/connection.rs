@@ -177,6 +177,12 @@ impl Connection {
         self.closes || matches!(self.state, State::Refused(_) | State::Closed)
     }
 
+    /// Whether what comes next is the head of a request, of which nothing was looked at.
+    #[inline]
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Between)
+    }
+
     /// Why the connection was refused, if it was.
     pub fn refusal(&self) -> Option<ProtocolError> {
         match self.state {

@@ -64,6 +64,7 @@ impl Endpoints {
 }
 
 /// Where a request goes. There is always somebody to answer it.
+#[derive(Clone, Copy)]
 pub(crate) struct Found<'r> {
     pub(crate) route: &'r Route,
     pub(crate) endpoint: &'r Rc<dyn Endpoint>,

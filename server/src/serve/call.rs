@@ -12,8 +12,9 @@ use super::conversation::{Conversation, Pending, Phase};
 use super::drive::Ended;
 use super::pace::{Allowance, Pace};
 use crate::extract::{BodyChunk, Channel, trailing};
+use crate::faults::guard;
 use crate::http1::Step;
-use crate::response::Rest;
+use crate::response::{Responder, Rest};
 use crate::stats::Deadline;
 
 /// Shorter content is copied to its handler: a receive buffer of several times its size would wait
@@ -52,6 +53,36 @@ impl Conversation {
                 channel.and_then(|channel| self.keep_feeding(&rest, channel, awaits_continue));
             Ok((rest, channel))
         }
+    }
+
+    /// Polls a running handler; its answer's rest once it is done.
+    pub(super) fn poll_call(
+        &mut self,
+        pending: &mut Pending,
+        context: &mut Context<'_>,
+    ) -> Poll<Rest> {
+        self.ready_out();
+        let start = self.out.len();
+        let site = Rc::clone(&self.site);
+        let mut common = site.common.borrow_mut();
+        let common = common.start_now(&self.shard);
+        let mut facts = pending.facts;
+        // A drain that began meanwhile.
+        facts.keeps_alive &= !self.is_last();
+        facts.closes_unread = self.closes_unread(pending);
+        let mut responder = Responder::new(&mut self.out, facts, common);
+        let mut is_pending = false;
+        self.shard.begin_activity(self.activity);
+        let ended = guard(&mut responder, |responder| {
+            is_pending = pending.call.poll(context, responder).is_pending();
+        });
+        if ended && is_pending {
+            return Poll::Pending;
+        }
+        let (status, keeps_alive, rest) = responder.finish();
+        self.end_exchange(keeps_alive);
+        self.note_answer(self.activity, status, pending.called, start, &rest);
+        Poll::Ready(rest)
     }
 
     /// Moves what the running handler waits for of its request.

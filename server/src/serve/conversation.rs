@@ -5,30 +5,27 @@
 //! that must wait, an answer that is a stream, too many unsent bytes: those end the pass with what
 //! [`drive`](super::drive) has to wait for.
 
-use std::borrow::Cow;
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use corelane_runtime::{Activity, Moment, Shard, Stream, Timer};
 use http::Method;
 
 use super::Site;
+use super::answer::Request;
 use super::collect::Collect;
-use super::finished::{Finished, answer_bytes};
-use super::logged::{Asked, Logged, begin_trace, outcome};
-use super::lookup::{find, path_of};
+use super::finished::Finished;
+use super::logged::Logged;
+use super::lookup::path_of;
 use super::pace::{Allowance, Pace};
 use super::unread::awaits_continue;
-use crate::extract::{
-    BodyUse, Channel, Exchange, Extensions, Peer, PeerSource, Scope, Source, trailing,
-};
-use crate::faults::guard;
+use crate::extract::{BodyUse, Channel, Source, trailing};
 use crate::handler::Call;
-use crate::http1::{Connection, Field, Framing, Head, ProtocolError, Step, encode};
+use crate::http1::{Connection, Framing, Head, ProtocolError, Step, encode};
 use crate::overload::InFlight;
-use crate::response::{RequestFacts, Responder, Rest};
+use crate::response::{RequestFacts, Rest};
 use crate::router::Found;
 
 /// A connection and where its exchanges stand.
@@ -60,7 +57,7 @@ pub(super) struct Conversation {
     /// How many requests are still answered in a drain because others have come behind them.
     pub(super) drain_answers_left: u32,
     /// Whether the present request is one too many for the shard.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// The place of a request that does not end at once, where those are counted.
     pub(super) in_flight: Option<InFlight>,
     /// For whom a proxy has connected. Boxed: few listeners have one.
@@ -77,6 +74,14 @@ pub(super) struct Conversation {
     pub(super) logged: Logged,
     /// The exchange whose answer's content is being made and sent.
     pub(super) streamed: Option<Box<Finished>>,
+}
+
+/// How far one look at what has arrived has come.
+struct Pass {
+    /// Bytes that are used up.
+    at: usize,
+    /// How many more requests it may answer.
+    requests_left: usize,
 }
 
 /// What the bytes of a body are for.
@@ -122,12 +127,6 @@ pub(super) struct Pending {
     pub(super) channel: Option<Rc<Channel>>,
     /// Whether the peer waits for `100 Continue`, which it gets when the handler wants the body.
     pub(super) awaits_continue: bool,
-}
-
-/// How one exchange went.
-pub(super) enum Answer {
-    Done(Rest),
-    Pending(Call, RequestFacts),
 }
 
 /// However it came to its end, be it that a drain's deadline passed, or that a destructor of the
@@ -176,23 +175,25 @@ impl Conversation {
 
     /// Takes `bytes` as far as they go; says how many are used up, and why it ended there.
     pub(super) fn process(&mut self, bytes: &mut [u8], context: &mut Context<'_>) -> (usize, Next) {
-        let mut at = 0;
-        for _ in 0..self.site.config.pipelined_max {
-            if self.out.len() > self.site.config.unsent_bytes_max {
-                break;
-            }
-            if let Some(next) = self.advance(bytes, &mut at, context) {
-                return (at, next);
+        let mut pass = Pass { at: 0, requests_left: self.site.config.pipelined_max };
+        while self.has_room(&pass) {
+            if let Some(next) = self.advance(bytes, &mut pass, context) {
+                return (pass.at, next);
             }
         }
-        (at, Next::Flush)
+        (pass.at, Next::Flush)
+    }
+
+    /// Whether one more request may be answered in this pass.
+    fn has_room(&self, pass: &Pass) -> bool {
+        pass.requests_left > 0 && self.out.len() <= self.site.config.unsent_bytes_max
     }
 
     /// One request, or as much of one as is there. `None`: the next one can be looked at.
     fn advance(
         &mut self,
         bytes: &mut [u8],
-        at: &mut usize,
+        pass: &mut Pass,
         context: &mut Context<'_>,
     ) -> Option<Next> {
         loop {
@@ -200,31 +201,31 @@ impl Conversation {
                 let fields = &mut self.site.fields.borrow_mut();
                 #[cfg(feature = "mutations")]
                 corelane_runtime::mutation::panic_once();
-                self.protocol.step(&bytes[*at..], &self.site.config.limits, fields)
+                self.protocol.step(&bytes[pass.at..], &self.site.config.limits, fields)
             };
             match step {
                 // Not moved from where it was made: that would wait for the CPU's stores.
-                Step::Head(ref head) => return self.on_head(head, bytes, at, context),
+                Step::Head(ref head) => return self.on_head(head, bytes, pass, context),
                 Step::NeedMore { consumed } => {
-                    *at += consumed;
+                    pass.at += consumed;
                     return Some(if self.is_body_given_up() { Next::Close } else { Next::Read });
                 }
                 Step::Data { skip, size } => {
-                    let content = &bytes[*at + skip..*at + skip + size];
-                    *at += skip + size;
+                    let content = &bytes[pass.at + skip..pass.at + skip + size];
+                    pass.at += skip + size;
                     if !self.on_data(content) {
                         return Some(Next::Close);
                     }
                 }
                 Step::End { consumed } => {
-                    let end = &bytes[*at..];
-                    *at += consumed;
+                    let end = &bytes[pass.at..];
+                    pass.at += consumed;
                     if let Some(next) = self.on_end(end, context) {
                         return next;
                     }
                 }
                 Step::Refused(error) => {
-                    self.refuse(error, &bytes[*at..]);
+                    self.refuse(error, &bytes[pass.at..]);
                     return Some(Next::Close);
                 }
                 Step::Closed => return Some(Next::Close),
@@ -236,21 +237,13 @@ impl Conversation {
         &mut self,
         head: &Head,
         bytes: &mut [u8],
-        at: &mut usize,
+        pass: &mut Pass,
         context: &mut Context<'_>,
     ) -> Option<Next> {
-        self.note_exchange();
-        self.head_since = None;
-        let (before, rest) = bytes[*at..].split_at_mut(head.size);
-        *at += head.size;
-        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(head, before));
-        self.is_followed = !head.framing.has_body() && !rest.is_empty();
         if !head.framing.has_body() {
-            let site = Rc::clone(&self.site);
-            let fields = site.fields.borrow();
-            let answer = self.answer(head, before, fields.spans(), Source::None, context);
-            return self.after(answer);
+            return self.answer_alike(head, bytes, pass, context);
         }
+        let (before, rest) = self.begin(head, bytes, pass);
         self.is_body_of_head = head.method == Method::HEAD;
         let (body_use, is_layered) = match self.body_use(head, before) {
             Ok(wanted) => wanted,
@@ -263,12 +256,12 @@ impl Conversation {
             (BodyUse::Unused, _) => self.answer_without_body(head, before, rest, context),
             (BodyUse::Whole, Framing::Length(size)) if size <= rest.len() as u64 => {
                 let body = &mut rest[..size as usize];
-                *at += body.len();
+                pass.at += body.len();
                 self.take_body(body);
                 let site = Rc::clone(&self.site);
                 let fields = site.fields.borrow();
-                let source = Source::Whole(body);
-                let answer = self.answer(head, before, fields.spans(), source, context);
+                let request = Request::new(&site, head, before, fields.spans());
+                let answer = self.answer(&request, Source::Whole(body), context);
                 self.after(answer)
             }
             // Nobody is to be asked before the rest of the body is received.
@@ -286,14 +279,58 @@ impl Conversation {
         }
     }
 
+    /// Answers a request without a body, and those behind it that are the same, octet by octet, as
+    /// they are of a client that pipelines one request: nothing of those is read or found again.
+    fn answer_alike(
+        &mut self,
+        head: &Head,
+        bytes: &mut [u8],
+        pass: &mut Pass,
+        context: &mut Context<'_>,
+    ) -> Option<Next> {
+        let site = Rc::clone(&self.site);
+        let fields = site.fields.borrow();
+        let exact = site.table.find_exact(&head.method, head.path(&bytes[pass.at..]));
+        loop {
+            let (before, rest) = self.begin(head, bytes, pass);
+            let fields = fields.spans();
+            let request = Request { head, bytes: before, fields, exact, closes_unread: false };
+            let answer = self.answer(&request, Source::None, context);
+            if let Some(next) = self.after(answer) {
+                return Some(next);
+            }
+            let goes_on = self.protocol.is_between_requests() && self.has_room(pass);
+            if !(goes_on && rest.starts_with(before)) {
+                return None;
+            }
+        }
+    }
+
+    /// A request begins whose head was accepted. Its bytes, and those behind it.
+    fn begin<'b>(
+        &mut self,
+        head: &Head,
+        bytes: &'b mut [u8],
+        pass: &mut Pass,
+    ) -> (&'b [u8], &'b mut [u8]) {
+        self.note_exchange();
+        self.head_since = None;
+        let (before, rest) = bytes[pass.at..].split_at_mut(head.size);
+        pass.at += head.size;
+        pass.requests_left -= 1;
+        self.is_refused = self.site.overload.refuses(&self.shard, || path_of(head, before));
+        self.is_followed = !head.framing.has_body() && !rest.is_empty();
+        (before, rest)
+    }
+
     /// What the route wants of the body, once its limit is checked, and whether it has middleware.
     fn body_use(&mut self, head: &Head, bytes: &[u8]) -> Result<(BodyUse, bool), ProtocolError> {
         if self.is_refused {
             return Ok((BodyUse::Unused, false));
         }
         let (mut path, mut params) = (None, None);
-        let (config, table) = (&self.site.config, &self.site.table);
-        let Found { route, endpoint, .. } = find(table, head, bytes, &mut path, &mut params);
+        let (config, request) = (&self.site.config, Request::new(&self.site, head, bytes, &[]));
+        let Found { route, endpoint, .. } = request.find(&self.site, &mut path, &mut params);
         self.protocol.limit_body(route.body_bytes_max.unwrap_or(config.body_bytes_max))?;
         Ok((endpoint.body_use(), endpoint.is_layered()))
     }
@@ -359,139 +396,9 @@ impl Conversation {
         let Collect { head, bytes, fields, body, .. } = *collect;
         let trailers = trailing(&self.site.fields.borrow(), end);
         let source = Source::Owned { bytes: body, trailers };
-        let answer = self.answer(&head, &bytes, &fields, source, context);
+        let site = Rc::clone(&self.site);
+        let request = Request::new(&site, &head, &bytes, &fields);
+        let answer = self.answer(&request, source, context);
         Some(self.after(answer))
-    }
-
-    /// For an exchange whose body is not streamed.
-    pub(super) fn after(&mut self, answer: Answer) -> Option<Next> {
-        match answer {
-            Answer::Pending(call, facts) => {
-                let (called, channel, awaits_continue) = (self.shard.now(), None, false);
-                Some(Next::Call(Pending { call, facts, called, channel, awaits_continue }))
-            }
-            Answer::Done(Rest::Nothing) => None,
-            Answer::Done(rest) => Some(Next::Rest(rest, None)),
-        }
-    }
-
-    #[inline]
-    pub(super) fn answer(
-        &mut self,
-        head: &Head,
-        bytes: &[u8],
-        fields: &[Field],
-        body: Source<'_>,
-        context: &mut Context<'_>,
-    ) -> Answer {
-        self.answer_unread(head, bytes, fields, body, false, context)
-    }
-
-    /// Routes a request, takes the handler's arguments, calls it, polls it once.
-    pub(super) fn answer_unread(
-        &mut self,
-        head: &Head,
-        bytes: &[u8],
-        fields: &[Field],
-        body: Source<'_>,
-        closes_unread: bool,
-        context: &mut Context<'_>,
-    ) -> Answer {
-        self.ready_out();
-        let start = self.out.len();
-        let site = Rc::clone(&self.site);
-        let facts = self.facts(head, closes_unread);
-        if self.is_refused {
-            return self.shed(head, bytes, fields, facts);
-        }
-        let mut common = site.common.borrow_mut();
-        let mut responder = Responder::new(&mut self.out, facts, common.start_now(&self.shard));
-        let (mut path, mut params) = (None, None);
-        let found = find(&site.table, head, bytes, &mut path, &mut params);
-        let Found { route, endpoint, params, path_rest } = found;
-        let mut exchange = Exchange {
-            head,
-            bytes,
-            fields: Cow::Borrowed(fields),
-            params,
-            path_rest,
-            body,
-            body_bytes_max: route.body_bytes_max.unwrap_or(site.config.body_bytes_max),
-            peer: Peer {
-                source: PeerSource::Stream(&self.stream),
-                proxied: self.proxied.as_deref(),
-                proxy: &site.proxy,
-            },
-            scope: Scope { shard: &self.shard, states: &route.states },
-            trace: begin_trace(&site, bytes, fields),
-            extensions: Extensions::default(),
-        };
-        let mut running = None;
-        self.activity = route.activity;
-        self.shard.begin_activity(self.activity);
-        let ended = guard(&mut responder, |responder| {
-            running = endpoint.answer(&mut exchange, context, responder);
-        });
-        match running {
-            Some(call) if ended => {
-                if let Some(recorder) = &site.tally.recorder {
-                    self.logged.note(recorder, &site, None, &Asked::of(&exchange), route.activity);
-                }
-                self.in_flight = InFlight::count(&site.overload);
-                Answer::Pending(call, facts)
-            }
-            _ => {
-                let (status, keeps_alive, rest) = responder.finish();
-                if let Some(recorder) = &site.tally.recorder {
-                    let bytes = answer_bytes(&self.out, start, &rest);
-                    let outcome = outcome(&self.shard, self.began, status, bytes);
-                    let asked = Asked::of(&exchange);
-                    let logged = &mut self.logged;
-                    logged.note_answer(recorder, &site, &asked, route.activity, &rest, &outcome);
-                }
-                self.end_exchange(keeps_alive);
-                self.note_answer(route.activity, status, self.shard.now(), start, &rest);
-                if !matches!(rest, Rest::Nothing) {
-                    self.in_flight = InFlight::count(&site.overload);
-                }
-                Answer::Done(rest)
-            }
-        }
-    }
-
-    fn facts(&self, head: &Head, closes_unread: bool) -> RequestFacts {
-        let (is_head, version) = (head.method == Method::HEAD, head.version);
-        let keeps_alive = head.keeps_alive && !self.is_last();
-        RequestFacts { is_head, version, keeps_alive, closes_unread }
-    }
-
-    /// Polls a running handler; its answer's rest once it is done.
-    pub(super) fn poll_call(
-        &mut self,
-        pending: &mut Pending,
-        context: &mut Context<'_>,
-    ) -> Poll<Rest> {
-        self.ready_out();
-        let start = self.out.len();
-        let site = Rc::clone(&self.site);
-        let mut common = site.common.borrow_mut();
-        let common = common.start_now(&self.shard);
-        let mut facts = pending.facts;
-        // A drain that began meanwhile.
-        facts.keeps_alive &= !self.is_last();
-        facts.closes_unread = self.closes_unread(pending);
-        let mut responder = Responder::new(&mut self.out, facts, common);
-        let mut is_pending = false;
-        self.shard.begin_activity(self.activity);
-        let ended = guard(&mut responder, |responder| {
-            is_pending = pending.call.poll(context, responder).is_pending();
-        });
-        if ended && is_pending {
-            return Poll::Pending;
-        }
-        let (status, keeps_alive, rest) = responder.finish();
-        self.end_exchange(keeps_alive);
-        self.note_answer(self.activity, status, pending.called, start, &rest);
-        Poll::Ready(rest)
     }
 }

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use corelane_runtime::SendBuffer;
 
-use super::conversation::{Answer, Conversation, Phase};
+use super::answer::{Answer, Request};
+use super::conversation::{Conversation, Phase};
 use super::finished::answer_bytes;
 use super::logged::{Asked, outcome};
-use crate::http1::{Field, Head, ProtocolError, encode};
+use crate::http1::{ProtocolError, encode};
 use crate::response::{RequestFacts, Responder};
 
 impl Conversation {
@@ -57,13 +58,7 @@ impl Conversation {
 
     /// Answers a request that is one too many for the shard.
     #[cold]
-    pub(super) fn shed(
-        &mut self,
-        head: &Head,
-        bytes: &[u8],
-        fields: &[Field],
-        facts: RequestFacts,
-    ) -> Answer {
+    pub(super) fn shed(&mut self, request: &Request<'_>, facts: RequestFacts) -> Answer {
         let start = self.out.len();
         let site = Rc::clone(&self.site);
         let mut common = site.common.borrow_mut();
@@ -72,6 +67,7 @@ impl Conversation {
         let (status, keeps_alive, rest) = responder.finish();
         let route = site.table.own_activity();
         if let Some(recorder) = &site.tally.recorder {
+            let Request { head, bytes, fields, .. } = *request;
             let proxied = self.proxied.as_deref();
             let asked = Asked { head, bytes, fields, proxied, trace: None };
             let bytes = answer_bytes(&self.out, start, &rest);

@@ -1,5 +1,6 @@
 //! A shard's server: it accepts, admits as many connections as fit, and drives each in a task.
 
+mod answer;
 mod call;
 mod collect;
 mod conversation;

@@ -9,7 +9,8 @@
 use std::rc::Rc;
 use std::task::Context;
 
-use super::conversation::{Answer, Conversation, Next, Pending, Phase};
+use super::answer::{Answer, Request};
+use super::conversation::{Conversation, Next, Pending, Phase};
 use crate::extract::{Channel, RequestBody, RequestBodyError, Source};
 use crate::http1::{Fields, Framing, Head, Step, encode};
 use crate::response::Rest;
@@ -33,7 +34,8 @@ impl Conversation {
         let head = Head { keeps_alive: head.keeps_alive && !ends, ..head.clone() };
         let site = Rc::clone(&self.site);
         let fields = site.fields.borrow();
-        let answer = self.answer(&head, bytes, fields.spans(), Source::None, context);
+        let request = Request::new(&site, &head, bytes, fields.spans());
+        let answer = self.answer(&request, Source::None, context);
         self.phase = self.discard(if is_given_up { 0 } else { discard_max });
         self.after(answer)
     }
@@ -59,8 +61,9 @@ impl Conversation {
             let site = Rc::clone(&self.site);
             let fields = site.fields.borrow();
             let source = Source::Stream(RequestBody::received(&channel));
+            let request = Request::new(&site, head, bytes, fields.spans());
             let closes_unread = closes_unread || awaits_continue;
-            self.answer_unread(head, bytes, fields.spans(), source, closes_unread, context)
+            self.answer(&Request { closes_unread, ..request }, source, context)
         };
         match answer {
             Answer::Pending(call, facts) => {
